@@ -1,0 +1,49 @@
+"""A benchmark suite for neural networks that know what they don't know.
+
+Importing the package registers nothing and loads neither torch nor a plugin: the names below are fetched when used.
+"""
+
+from typing import TYPE_CHECKING
+
+from bbh_bench.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from bbh_bench.api import Attack, Categorical, Likelihood, Method, Metric, Posterior, Predict, Problem, Task
+    from bbh_bench.training import minimise
+    from bbh_bench.weights import WeightPosterior
+
+_HOME = {
+    **dict.fromkeys(
+        ["Attack", "Categorical", "Likelihood", "Method", "Metric", "Posterior", "Predict", "Problem", "Task"],
+        "bbh_bench.api",
+    ),
+    "WeightPosterior": "bbh_bench.weights",
+    "minimise": "bbh_bench.training",
+}
+
+__all__ = [
+    "Attack",
+    "Categorical",
+    "Likelihood",
+    "Method",
+    "Metric",
+    "Posterior",
+    "Predict",
+    "Problem",
+    "Task",
+    "WeightPosterior",
+    "hookimpl",
+    "minimise",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from importlib.metadata import version  # noqa: PLC0415  (a third of a second, needed by few)
+
+        return version("bbh-bench")
+    if name in _HOME:
+        from importlib import import_module  # noqa: PLC0415
+
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'bbh_bench' has no attribute '{name}'")

@@ -1,0 +1,12 @@
+"""The built-in tasks: one file a data set, ``classification`` for what they share."""
+
+from bbh_bench.api import Task
+from bbh_bench.hookspecs import hookimpl
+
+
+@hookimpl
+def bbh_tasks() -> list[Task]:
+    """The built-in tasks, the default one first."""
+    from bbh_bench.tasks import digits5, mnist  # noqa: PLC0415  (importing a module does nothing; being asked does)
+
+    return [digits5.TASK, mnist.TASK, mnist.SHORT]

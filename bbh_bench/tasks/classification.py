@@ -1,0 +1,140 @@
+"""Classification tasks: a data set is one object of this kind, and every posterior is judged in the same way."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bbh_bench import scoring
+from bbh_bench.api import Arrays, Attack, Categorical, Curves, Metric, Posterior, Problem, Scores, Stage
+from bbh_bench.attacks import Fgsm, craft
+from bbh_bench.data import stratified
+from bbh_bench.predictive import predict
+
+EVALUATION = 1  # goes up when `evaluate` or `scoring.classification` could give another score
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """A loaded data set on the CPU: images ``[N, C, H, W]`` in [0, 1] and labels ``[N]``; outliers by name."""
+
+    train: tuple[Tensor, Tensor]
+    validation: tuple[Tensor, Tensor]
+    test: tuple[Tensor, Tensor]
+    outliers: Mapping[str, Tensor]
+
+
+class Source(Protocol):
+    """Where a data set comes from."""
+
+    def load(self, folder: Path) -> ImageData:
+        """Read and check it. Raises ``DataError``."""
+        ...
+
+    def digests(self) -> Mapping[str, str]:
+        """What the data must be, known without reading them: SHA-256 by part."""
+        ...
+
+
+@dataclass(frozen=True)
+class ClassificationTask:
+    """Learn the classes of images, be uncertain about other images, and withstand attacks."""
+
+    name: str
+    title: str
+    version: int
+    source: Source = field(repr=False)
+    network: Callable[[], nn.Module] = field(repr=False)
+    classes: int
+    epochs: int
+    batch_size: int
+    attacks: tuple[Attack, ...] = (Fgsm(),)
+    draws: int = 100
+    """Networks in the predictive."""
+    attacked: int = 1000
+    """Test images attacked, stratified, the same for every method; all where there are fewer."""
+    bounds: tuple[float, float] = (0.0, 1.0)
+    headline: str = "test/error"
+
+    def specification(self) -> dict[str, object]:
+        """All that scores depend on, as JSON values."""
+        with torch.device("meta"):  # the architecture alone: no memory, no random numbers
+            network = str(self.network())
+        return {
+            "name": self.name,
+            "version": self.version,
+            "evaluation": EVALUATION,
+            "data": dict(self.source.digests()),
+            "network": network,
+            "classes": self.classes,
+            "epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "attacks": [asdict(attack) for attack in self.attacks],  # type: ignore[call-overload]
+            "draws": self.draws,
+            "attacked": self.attacked,
+            "bounds": list(self.bounds),
+        }
+
+    def load(self, folder: Path) -> "LoadedClassification":
+        """Read and check the data. Raises ``DataError``."""
+        return LoadedClassification(self, self.source.load(folder))
+
+    def score(self, arrays: Arrays, metrics: Iterable[Metric]) -> tuple[Scores, Curves]:
+        """See ``bbh_bench.scoring.classification``."""
+        return scoring.classification(arrays, metrics)
+
+
+@dataclass(frozen=True)
+class LoadedClassification:
+    """A classification task with its data in memory."""
+
+    task: ClassificationTask
+    data: ImageData
+
+    def problem(self, device: torch.device) -> Problem:
+        """Training images and labels on the device, and nothing of the test set."""
+        x, y = self.data.train
+        return Problem(
+            x=x.to(device),
+            y=y.to(device),
+            network=lambda: self.task.network().to(device),
+            likelihood=Categorical(self.task.classes),
+            epochs=self.task.epochs,
+            batch_size=self.task.batch_size,
+        )
+
+    def evaluate(self, posterior: Posterior, device: torch.device, stage: Stage) -> Arrays:
+        """Predict the test and outlier sets with the same draws, then attack where gradients flow."""
+        x, y = self.data.test
+        arrays: Arrays = {"test/labels": y.numpy().astype(np.uint8)}
+        sets = {"test": x} | {f"outlier/{name}": images for name, images in self.data.outliers.items()}
+        with stage("predict"):
+            networks = posterior.sample(self.task.draws)
+            for name, images in sets.items():
+                arrays |= _under(name, predict(networks, images, device))
+        if getattr(posterior, "differentiable", True):
+            chosen = stratified(y, self.task.attacked)
+            for attack in self.task.attacks:
+                arrays |= _under(f"attack/{attack.name}", self._attack(attack, posterior, x[chosen], y[chosen], device, stage))
+        return arrays
+
+    def _attack(
+        self, attack: Attack, posterior: Posterior, x: Tensor, y: Tensor, device: torch.device, stage: Stage
+    ) -> Arrays:
+        """Craft on the attacker's own draws, judge on fresh ones."""
+        with stage(f"attack/{attack.name}"):
+            crafted = craft(attack, posterior.sample(attack.draws), x, y, self.task.bounds, device)
+        arrays: Arrays = {"labels": y.numpy().astype(np.uint8), "epsilons": np.array(attack.epsilons)}
+        with stage(f"judge/{attack.name}"):
+            networks = posterior.sample(self.task.draws)
+            for k, images in enumerate(crafted):
+                arrays |= _under(str(k), predict(networks, images, device))
+        return arrays
+
+
+def _under(prefix: str, arrays: Arrays) -> Arrays:
+    return {f"{prefix}/{key}": array for key, array in arrays.items()}
