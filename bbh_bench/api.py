@@ -172,8 +172,11 @@ Arrays: TypeAlias = dict[str, np.ndarray]
 class Stage(Protocol):
     """Opens a timed part of a cell with random numbers of its own; the runner gives one to ``evaluate``."""
 
-    def __call__(self, name: str) -> AbstractContextManager[None]:
-        """Seed on entry, and book the seconds spent inside under ``name``."""
+    def __call__(self, name: str, images: int = 0) -> AbstractContextManager[None]:
+        """Seed on entry, and book the seconds spent inside, and the images they were spent on, under ``name``.
+
+        Names: ``predict``, and ``attack/<name>`` and ``judge/<name>`` for an attack.
+        """
         ...
 
 

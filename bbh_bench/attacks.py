@@ -90,7 +90,9 @@ def distance(a: Tensor, b: Tensor, norm: str) -> Tensor:
 def verify(attack: Attack, clean: Tensor, adversarial: Tensor, epsilon: float, bounds: tuple[float, float]) -> None:
     """Raise ``ContractError`` unless ``adversarial`` obeys the threat model."""
     if adversarial.shape != clean.shape or not adversarial.isfinite().all():
-        raise ContractError(f"attack '{attack.name}' returned images of another shape or with values that aren't finite.")
+        raise ContractError(
+            f"attack '{attack.name}' returned images of another shape or with values that aren't finite."
+        )
     low, high = adversarial.min().item(), adversarial.max().item()
     if low < bounds[0] - TOLERANCE or high > bounds[1] + TOLERANCE:
         raise ContractError(f"attack '{attack.name}' returned pixels in [{low}, {high}], outside {list(bounds)}.")

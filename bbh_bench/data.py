@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from urllib.error import HTTPError
 
 import numpy as np
 import torch
@@ -36,7 +37,10 @@ def check_open(what: str) -> None:
 
 
 def data_folder(option: str | None = None) -> Path:
-    """The folder of ``--data``, else of ``$BBH_BENCH_DATA``, else the user's cache. Raises ``DataError`` where a named one is missing."""
+    """The folder of ``--data``, else of ``$BBH_BENCH_DATA``, else the user's cache.
+
+    Raises ``DataError`` where a folder that is named doesn't exist.
+    """
     named = option or os.environ.get("BBH_BENCH_DATA")
     if named:
         if not Path(named).is_dir():
@@ -85,6 +89,8 @@ class DataFile:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.move(Path(scratch) / target.name, target)
         except (OSError, RuntimeError) as error:
+            if isinstance(error, HTTPError):
+                error.close()  # it holds the connection
             raise DataError(
                 f"The data file '{target}' is missing and {self.url} can't be fetched ({error}). Unpack that file to "
                 f"'{target}' by hand, or name a folder that has it with --data or BBH_BENCH_DATA."

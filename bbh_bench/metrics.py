@@ -34,7 +34,9 @@ def ece(predictions: Predictions, labels: np.ndarray) -> float:
     from torchmetrics.functional.classification import multiclass_calibration_error  # noqa: PLC0415
 
     probs = torch.from_numpy(predictions.probs)
-    return float(multiclass_calibration_error(probs, torch.from_numpy(labels.astype(np.int64)), probs.shape[1], n_bins=15))
+    return float(
+        multiclass_calibration_error(probs, torch.from_numpy(labels.astype(np.int64)), probs.shape[1], n_bins=15)
+    )
 
 
 def entropy(predictions: Predictions) -> float:
@@ -106,8 +108,16 @@ def bbh_metrics() -> list[Metric]:
         Metric("brier", LABELLED, "lower", "Brier score, in [0, 2]", brier),
         Metric("ece", LABELLED, "lower", "expected calibration error of the predicted class, 15 bins", ece),
         Metric("entropy", INPUTS, "neither", "mean predictive entropy, nats", entropy),
-        Metric("expected_entropy", INPUTS, "neither", "mean entropy of single networks (aleatoric), nats", expected_entropy),
-        Metric("mutual_information", INPUTS, "neither", "predictive less expected entropy (epistemic), nats", mutual_information),
+        Metric(
+            "expected_entropy", INPUTS, "neither", "mean entropy of single networks (aleatoric), nats", expected_entropy
+        ),
+        Metric(
+            "mutual_information",
+            INPUTS,
+            "neither",
+            "predictive less expected entropy (epistemic), nats",
+            mutual_information,
+        ),
         Metric("entropy_auc", INPUTS, "neither", "1 - mean entropy / log K: low is uncertain", entropy_auc),
         Metric("auroc", OUTLIERS, "higher", "area under the ROC curve, outliers told by entropy", auroc),
         Metric("aupr", OUTLIERS, "higher", "average precision, outliers positive, told by entropy", aupr),

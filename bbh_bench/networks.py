@@ -31,7 +31,7 @@ def initialise(network: nn.Module) -> nn.Module:
             nn.init.trunc_normal_(layer.weight, std=std, a=-2 * std, b=2 * std)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return network.to(memory_format=torch.channels_last)
 
 
 def _convolution(inputs: int, outputs: int, kernel: int, padding: int) -> list[nn.Module]:

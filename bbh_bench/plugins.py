@@ -19,7 +19,7 @@ from bbh_bench.errors import ContractError, UnknownName
 
 BUILT_IN = ("bbh_bench.methods", "bbh_bench.tasks", "bbh_bench.attacks", "bbh_bench.metrics")
 DISTRIBUTION = "bbh-bench"
-NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 T = TypeVar("T")
 
@@ -157,7 +157,7 @@ def _check_markers(plugin: object) -> None:
             raise ContractError(f"its function {name}() isn't marked; put @bbh_bench.hookimpl above it.")
 
 
-_PROMISES = {
+_PROMISES: dict[str, dict[str, Callable[[Any], bool]]] = {
     "bbh_methods": {"fit": callable},
     "bbh_tasks": {
         "version": lambda v: isinstance(v, int),
@@ -183,16 +183,20 @@ _PROMISES = {
 }
 
 
+def _frozen(thing: Any) -> bool:
+    return bool(thing.__dataclass_params__.frozen)
+
+
 def _check_thing(hook: str, thing: Any) -> None:
     """What can be seen without running it; ``bbh_bench.testing`` sees the rest."""
     name = getattr(thing, "name", None)
-    if isinstance(thing, type) or not is_dataclass(thing) or not thing.__dataclass_params__.frozen:
+    if isinstance(thing, type) or not is_dataclass(thing) or not _frozen(thing):
         raise ContractError(
             f"its hook {hook}() brings {thing!r}; bring an instance of a frozen dataclass, whose fields are recorded."
         )
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise ContractError(
-            f"its hook {hook}() brings the name {name!r}; names are lower-case letters, digits and hyphens."
+            f"its hook {hook}() brings the name {name!r}; names are lower-case letters, digits, hyphens and underscores."
         )
     for attribute, promise in _PROMISES[hook].items():
         if not hasattr(thing, attribute) or not promise(getattr(thing, attribute)):

@@ -36,7 +36,7 @@ class Predictions:
 
 
 def log_mean_softmax(logits: Tensor) -> Tensor:
-    """Logits of n networks ``[n, B, K]`` -> log of their mean probabilities ``[B, K]``, exact where a probability underflows."""
+    """Logits of n networks ``[n, B, K]`` -> log of their mean probabilities ``[B, K]``, with no underflow."""
     return torch.log_softmax(logits, -1).logsumexp(0) - float(np.log(len(logits)))
 
 

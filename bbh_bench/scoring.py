@@ -14,6 +14,7 @@ from bbh_bench.metrics import entropy, entropy_auc, error
 from bbh_bench.predictive import Predictions, decode
 
 CDF_POINTS = 101
+BETTER = {"accuracy_area": "higher"}  # which way the scores made here are better; a metric's own says its
 
 
 def classification(arrays: Arrays, metrics: Iterable[Metric]) -> tuple[Scores, Curves]:
@@ -29,7 +30,9 @@ def classification(arrays: Arrays, metrics: Iterable[Metric]) -> tuple[Scores, C
             scores[f"test/{metric.name}"] = metric.compute(test)
             scores |= {f"outlier/{name}/{metric.name}": metric.compute(outside) for name, outside in outliers.items()}
         if metric.scope == "outliers":
-            scores |= {f"outlier/{name}/{metric.name}": metric.compute(test, outside) for name, outside in outliers.items()}
+            scores |= {
+                f"outlier/{name}/{metric.name}": metric.compute(test, outside) for name, outside in outliers.items()
+            }
     curves: Curves = {"test/entropy_cdf": entropy_cdf(test)}
     curves |= {f"outlier/{name}/entropy_cdf": entropy_cdf(outside) for name, outside in outliers.items()}
     for name in _names(arrays, "attack"):

@@ -7,7 +7,7 @@ another order of the attacks changes nothing elsewhere.
 import hashlib
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -30,16 +30,19 @@ def seed_everything(*what: object) -> None:
 
 
 class Stages:
-    """Opens the parts of one cell: ``with stages("fit"): ...``. Keeps the seconds of each, added up by name."""
+    """Opens the parts of one cell: ``with stages("fit"): ...``. Keeps the seconds and images of each, added up by name."""
 
-    def __init__(self, seed: int, device: torch.device) -> None:
+    def __init__(self, seed: int, device: torch.device, announce: Callable[[str], None] = lambda name: None) -> None:
         self.seconds: dict[str, float] = {}
+        self.images: dict[str, int] = {}
         self._seed = seed
         self._device = device
+        self._announce = announce
 
     @contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        """Seed on entry, synchronise the device at both ends, and book the seconds under ``name``."""
+    def __call__(self, name: str, images: int = 0) -> Iterator[None]:
+        """Seed on entry, synchronise the device at both ends, and book seconds and images under ``name``."""
+        self._announce(name)
         seed_everything(self._seed, name)
         synchronise(self._device)
         start = time.perf_counter()
@@ -48,3 +51,4 @@ class Stages:
             synchronise(self._device)
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+            self.images[name] = self.images.get(name, 0) + images

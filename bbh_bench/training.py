@@ -30,7 +30,7 @@ def minimise(
     for step, (x, y) in enumerate(islice(problem.batches(), steps)):
         optimiser.zero_grad(set_to_none=True)
         value = loss(x, y, step)
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         optimiser.step()
         if step % REPORT_EVERY == 0 or step == steps - 1:
             now = value.item()

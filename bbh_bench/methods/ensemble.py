@@ -5,7 +5,7 @@ batches. Each member takes the whole budget (in the paper's code they share one 
 tenth of every epoch).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -19,7 +19,7 @@ class Ensemble:
 
     name: str = "ensemble"
     members: int = 5
-    base: Method = Map()
+    base: Method = field(default_factory=Map)
 
     def fit(self, problem: Problem) -> Posterior:
         """Fit the base method ``members`` times."""
@@ -42,7 +42,8 @@ class EnsemblePosterior(Posterior):
         self.differentiable = all(getattr(member, "differentiable", True) for member in members)
 
     def sample(self, n: int) -> Predict:
-        """Every member, with n / members draws (rounded up) of each; point estimates give one."""
-        share = -(-n // len(self.members))
-        networks = [member.sample(share) for member in self.members]
+        """Every member, n draws shared out among them, of which a point estimate gives one; some members if n is less."""
+        count = len(self.members)
+        chosen = range(count) if n >= count else torch.randperm(count)[:n].tolist()
+        networks = [self.members[k].sample(max(1, n // count + (k < n % count))) for k in chosen]
         return lambda x: torch.cat([network(x) for network in networks])

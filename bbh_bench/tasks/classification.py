@@ -58,7 +58,8 @@ class ClassificationTask:
     attacked: int = 1000
     """Test images attacked, stratified, the same for every method; all where there are fewer."""
     bounds: tuple[float, float] = (0.0, 1.0)
-    headline: str = "test/error"
+    headline: str = "test/nll"
+    """A proper score of the predictive, not the error, which a small test set can't tell apart."""
 
     def specification(self) -> dict[str, object]:
         """All that scores depend on, as JSON values."""
@@ -112,24 +113,26 @@ class LoadedClassification:
         x, y = self.data.test
         arrays: Arrays = {"test/labels": y.numpy().astype(np.uint8)}
         sets = {"test": x} | {f"outlier/{name}": images for name, images in self.data.outliers.items()}
-        with stage("predict"):
+        with stage("predict", images=sum(map(len, sets.values()))):
             networks = posterior.sample(self.task.draws)
             for name, images in sets.items():
                 arrays |= _under(name, predict(networks, images, device))
         if getattr(posterior, "differentiable", True):
             chosen = stratified(y, self.task.attacked)
             for attack in self.task.attacks:
-                arrays |= _under(f"attack/{attack.name}", self._attack(attack, posterior, x[chosen], y[chosen], device, stage))
+                arrays |= _under(
+                    f"attack/{attack.name}", self._attack(attack, posterior, x[chosen], y[chosen], device, stage)
+                )
         return arrays
 
     def _attack(
         self, attack: Attack, posterior: Posterior, x: Tensor, y: Tensor, device: torch.device, stage: Stage
     ) -> Arrays:
         """Craft on the attacker's own draws, judge on fresh ones."""
-        with stage(f"attack/{attack.name}"):
+        with stage(f"attack/{attack.name}", images=len(x)):
             crafted = craft(attack, posterior.sample(attack.draws), x, y, self.task.bounds, device)
         arrays: Arrays = {"labels": y.numpy().astype(np.uint8), "epsilons": np.array(attack.epsilons)}
-        with stage(f"judge/{attack.name}"):
+        with stage(f"judge/{attack.name}", images=len(x) * len(crafted)):
             networks = posterior.sample(self.task.draws)
             for k, images in enumerate(crafted):
                 arrays |= _under(str(k), predict(networks, images, device))

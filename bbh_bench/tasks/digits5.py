@@ -50,7 +50,9 @@ class Digits5:
         test, validation = held[in_test], held[~in_test]
         train = torch.ones(len(y), dtype=torch.bool)
         train[held] = False
-        return ImageData((x[train], y[train]), (x[validation], y[validation]), (x[test], y[test]), {"digits5-9": outliers})
+        return ImageData(
+            (x[train], y[train]), (x[validation], y[validation]), (x[test], y[test]), {"digits5-9": outliers}
+        )
 
 
 TASK = ClassificationTask(

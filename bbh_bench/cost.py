@@ -1,0 +1,86 @@
+"""What a cell costs: seconds, memory, and a yardstick that makes rows from different machines comparable.
+
+The yardstick is one plain step of MAP training (the task's network, its batch size, Adam with PyTorch's defaults), timed by
+the runner in the same process just before and just after the cell.
+"""
+
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from statistics import median
+
+import torch
+
+from bbh_bench.api import Problem
+from bbh_bench.stages import Stages, synchronise
+
+REFERENCE_STEPS = 20
+
+
+def reference_steps(problem: Problem, steps: int = REFERENCE_STEPS) -> list[float]:
+    """Seconds of each of ``steps`` plain MAP training steps, after three that warm up."""
+    network = problem.network()
+    optimiser = torch.optim.Adam(network.parameters())
+    seconds = []
+    for index in torch.randint(len(problem.x), (steps + 3, problem.batch_size), device=problem.x.device):
+        x, y = problem.x[index], problem.y[index]
+        synchronise(problem.x.device)
+        start = time.perf_counter()
+        optimiser.zero_grad()
+        problem.likelihood(network(x), y).backward()
+        optimiser.step()
+        synchronise(problem.x.device)
+        seconds.append(time.perf_counter() - start)
+    return seconds[3:]
+
+
+def costs(stages: Stages, reference: list[float], problem: Problem, parameters: int) -> dict[str, float]:
+    """The cost columns. Seconds, and beside them how many plain MAP fits (``fits``) or steps (``steps``) take as long."""
+    step = median(reference)
+    fit = step * problem.steps
+    attack = _sum(stages.seconds, "attack/") + _sum(stages.seconds, "judge/")
+    per_thousand = 1000 * stages.seconds["predict"] / max(1, stages.images["predict"])
+    return {
+        "reference/step_seconds": step,
+        "fit/seconds": stages.seconds["fit"],
+        "fit/fits": stages.seconds["fit"] / fit,
+        "predict/seconds_per_1000": per_thousand,
+        "predict/steps_per_1000": per_thousand / step,
+        "attack/seconds": attack,
+        "attack/fits": attack / fit,
+        "parameters": parameters,
+    } | {f"stage/{name}/seconds": seconds for name, seconds in stages.seconds.items()}
+
+
+def _sum(seconds: Mapping[str, float], prefix: str) -> float:
+    return sum(value for name, value in seconds.items() if name.startswith(prefix))
+
+
+class PeakMemory:
+    """The most memory in use since it was made: the device's on a GPU, else the process's resident memory.
+
+    Linux can forget an earlier peak; elsewhere the process's peak so far is all that can be had.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        else:
+            with suppress(OSError):
+                Path("/proc/self/clear_refs").write_text("5")
+
+    def bytes(self) -> int:
+        """The peak."""
+        if self._device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self._device)
+        try:
+            lines = Path("/proc/self/status").read_text().splitlines()
+            return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+        except (OSError, StopIteration):
+            import resource  # noqa: PLC0415  (not on every system)
+
+            unit = 1 if sys.platform == "darwin" else 1024
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

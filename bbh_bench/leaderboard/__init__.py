@@ -1,0 +1,20 @@
+"""The leaderboard: records in, markdown out. It reads files alone, so that a board outlives the plugins of its rows."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from bbh_bench.leaderboard.markdown import board, summary
+from bbh_bench.record import Record
+
+__all__ = ["FILE", "board", "render", "summary"]
+
+FILE = "LEADERBOARD.md"
+
+
+def render(records: Iterable[Record], out: Path) -> Path:
+    """Write the board of these records to ``out``/LEADERBOARD.md and return its path."""
+    from bbh_bench.store import write_atomically  # noqa: PLC0415
+
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomically(out / FILE, board(list(records)).encode())
+    return out / FILE

@@ -1,0 +1,218 @@
+"""The board as markdown: readable in a terminal, in a pull request's diff, and rendered."""
+
+import math
+from collections.abc import Sequence
+
+from tabulate import tabulate
+
+from bbh_bench.leaderboard.tables import Column, TaskRecords, by_task, clear_best, order, statistics
+from bbh_bench.record import Record
+
+DASH = "–"
+
+PREAMBLE = """# bbh_bench leaderboard
+
+Rendered by `bbh-bench report` from the records beside this page. Figures are the mean ± the standard error over n seeds.
+**Bold**: best, and ahead of every other row by more than two combined standard errors. –: doesn't apply, or wasn't measured.
+
+- *Entropy AUC*: the area under the distribution function of the predictive entropy over [0, log K], which is 1 − mean
+  entropy / log K. Low is uncertain: high is wanted on the test set, low on outliers. It says nothing of separation;
+  *AUROC* does (outliers positive, told by predictive entropy).
+- *Attack degradation*: the area under the accuracy–ε curve, scaled to [0, 1]; 1 is unharmed. Images are crafted on frozen
+  draws of the posterior and judged on fresh ones.
+- *Cost*: a "plain MAP fit" is the task's budget of plain MAP training steps at the speed measured on the same machine
+  around the same cell, so that rows from different machines can be compared. Seconds can't."""
+
+
+def board(records: list[Record]) -> str:
+    """The whole page."""
+    groups = by_task(records)
+    if not groups:
+        return f"{PREAMBLE}\n\nThere are no records yet.\n"
+    return "\n\n".join([PREAMBLE, *(_section(group) for group in groups)]) + "\n"
+
+
+def summary(records: list[Record]) -> str:
+    """The first table of each task, for a terminal."""
+    return "\n\n".join(f"{_title(group)}\n\n{_table(group, _main_columns(group))}" for group in by_task(records))
+
+
+def _title(group: TaskRecords) -> str:
+    task = group.head.task
+    return f"{task['name']} v{task['version']}: {task['title']}"
+
+
+def _section(group: TaskRecords) -> str:
+    parts = [f"## {_title(group)}", _table(group, _main_columns(group))]
+    if group.finished:
+        parts += ["### In distribution", _table(group, _test_columns(group))]
+        for name in group.outliers():
+            parts += [f"### Outliers: {name}", _table(group, _outlier_columns(group, name))]
+        for name in group.attacks():
+            parts += [f"### Attack: {name}", _attack_table(group, name)]
+        parts += ["### Cost", _table(group, COST)]
+    if group.failed:
+        parts += ["### Failures", _failures(group)]
+    return "\n\n".join([*parts, _origin(group)])
+
+
+def _main_columns(group: TaskRecords) -> list[Column]:
+    columns = [
+        _score(group, "error %", "test/error", 2, 100),
+        _score(group, "NLL", "test/nll", 4),
+        _score(group, "ECE", "test/ece", 4),
+        _score(group, "entropy AUC", "test/entropy_auc"),
+    ]
+    for name in group.outliers()[:1]:
+        columns.append(_score(group, f"{name} entropy AUC", f"outlier/{name}/entropy_auc"))
+        columns.append(_score(group, f"{name} AUROC", f"outlier/{name}/auroc"))
+    columns += [_score(group, f"{name} degradation", f"attack/{name}/accuracy_area") for name in group.attacks()]
+    return [*columns, Column("fit, plain MAP fits", "cost:fit/fits", 1)]
+
+
+def _test_columns(group: TaskRecords) -> list[Column]:
+    return [
+        _score(group, "error %", "test/error", 2, 100),
+        _score(group, "NLL", "test/nll", 4),
+        _score(group, "Brier", "test/brier", 4),
+        _score(group, "ECE", "test/ece", 4),
+        _score(group, "entropy AUC", "test/entropy_auc"),
+        _score(group, "entropy", "test/entropy"),
+        _score(group, "expected entropy", "test/expected_entropy"),
+        _score(group, "mutual information", "test/mutual_information", 4),
+        *_further(group, "test/"),
+    ]
+
+
+def _outlier_columns(group: TaskRecords, name: str) -> list[Column]:
+    return [
+        _score(group, "entropy AUC", f"outlier/{name}/entropy_auc"),
+        _score(group, "AUROC", f"outlier/{name}/auroc"),
+        _score(group, "AUPR", f"outlier/{name}/aupr"),
+        _score(group, "FPR95", f"outlier/{name}/fpr95"),
+        _score(group, "entropy", f"outlier/{name}/entropy"),
+        _score(group, "expected entropy", f"outlier/{name}/expected_entropy"),
+        _score(group, "mutual information", f"outlier/{name}/mutual_information", 4),
+        *_further(group, f"outlier/{name}/"),
+    ]
+
+
+COST = [
+    Column("fit, plain MAP fits", "cost:fit/fits", 1),
+    Column("fit s", "cost:fit/seconds", 1),
+    Column("predict 1,000 images, plain MAP steps", "cost:predict/steps_per_1000", 1),
+    Column("predict 1,000 images s", "cost:predict/seconds_per_1000", 3),
+    Column("attack, plain MAP fits", "cost:attack/fits", 2),
+    Column("attack s", "cost:attack/seconds", 1),
+    Column("peak memory MiB", "cost:peak_memory_bytes", 0, 2.0**-20),
+    Column("numbers learnt", "cost:parameters", 0),
+]
+
+KNOWN = {
+    *("error", "nll", "brier", "ece", "entropy_auc", "entropy", "expected_entropy", "mutual_information"),
+    *("auroc", "aupr", "fpr95"),
+}
+
+
+def _further(group: TaskRecords, prefix: str) -> list[Column]:
+    """Columns for what plugins' metrics found."""
+    names = {name for record in group.finished for name in record.scores if name.startswith(prefix)}
+    return [_score(group, metric, name) for name in sorted(names) if (metric := name.removeprefix(prefix)) not in KNOWN]
+
+
+def _score(group: TaskRecords, heading: str, key: str, decimals: int = 3, factor: float = 1.0) -> Column:
+    better = group.better(key)
+    arrow = {"lower": " ↓", "higher": " ↑"}.get(better, "")
+    return Column(heading + arrow, key, decimals, factor, better)
+
+
+def _table(group: TaskRecords, columns: list[Column]) -> str:
+    """One row a method, best first; a method of which every cell failed stands at the end."""
+    seeds = {name: sum(r.method["name"] == name for r in group.finished) for name in order(group)}
+    lost = [name for name in dict.fromkeys(r.method["name"] for r in group.failed) if name not in seeds]
+    cells = {name: [_n(group, name, n)] for name, n in seeds.items()} | {name: ["failed"] for name in lost}
+    for column in columns:
+        stats = statistics(group, column)
+        best = clear_best(stats, column.better)
+        for name in seeds:
+            text = _show(stats.loc[name], column) if name in stats.index else DASH
+            cells[name].append(f"**{text}**" if name == best else text)
+        for name in lost:
+            cells[name].append(DASH)
+    return _markdown(
+        ["method", "n", *(column.heading for column in columns)], [[name, *row] for name, row in cells.items()]
+    )
+
+
+def _n(group: TaskRecords, method: str, finished: int) -> str:
+    failed = sum(record.method["name"] == method for record in group.failed)
+    return f"{finished} ({failed} failed)" if failed else str(finished)
+
+
+def _show(stats: "object", column: Column) -> str:
+    mean, sem = float(stats["mean"]), float(stats["sem"])  # type: ignore[index]
+    text = f"{mean:,.{column.decimals}f}"
+    return text if math.isnan(sem) or column.decimals == 0 else f"{text} ± {sem:,.{column.decimals}f}"
+
+
+def _attack_table(group: TaskRecords, name: str) -> str:
+    """Accuracy at each epsilon."""
+    epsilons = next(r.curves[f"attack/{name}"]["epsilon"] for r in group.finished if f"attack/{name}" in r.curves)
+    rows = []
+    for method in order(group):
+        curves = [r.curves.get(f"attack/{name}") for r in group.finished if r.method["name"] == method]
+        accuracy = [curve["accuracy"] for curve in curves if curve is not None]
+        entropy = [curve["entropy"] for curve in curves if curve is not None]
+        if not accuracy:
+            rows.append([method, *[DASH] * (len(epsilons) + 1)])
+            continue
+        means = [sum(values) / len(values) for values in zip(*accuracy, strict=True)]
+        last = sum(values[-1] for values in entropy) / len(entropy)
+        rows.append([method, *(f"{100 * mean:.1f}" for mean in means), f"{last:.3f}"])
+    headings = ["accuracy % at ε =", *(f"{epsilon:g}" for epsilon in epsilons), "entropy at the last ε"]
+    return _markdown(headings, rows)
+
+
+def _failures(group: TaskRecords) -> str:
+    rows = [[r.method["name"], r.seed, r.error["type"], r.error["message"].replace("\n", " ")] for r in group.failed]
+    return _markdown(["method", "seed", "error", "message"], rows)
+
+
+def _origin(group: TaskRecords) -> str:
+    """Which machines and versions the rows come from, and the task's fingerprint."""
+    lines = []
+    for record in group.records:
+        made = record.provenance
+        hardware = made["hardware"]
+        machine = hardware["accelerator"] or f"{hardware['processor']}, {hardware['threads']} threads"
+        commit = (
+            "no commit" if made["commit"] is None else made["commit"][:10] + (" with changes" if made["dirty"] else "")
+        )
+        lines.append(
+            f"bbh-bench {made['packages']['bbh-bench']} ({commit}), torch {made['packages']['torch']}, {machine}, "
+            f"by `{made['command']}`"
+        )
+    counted = [f"- {lines.count(line)} cells: {line}" for line in dict.fromkeys(lines)]
+    return "\n".join([f"Task fingerprint `{group.head.task['fingerprint']}`.", "", *counted])
+
+
+def _markdown(headings: list[str], rows: Sequence[Sequence[object]]) -> str:
+    alignment = ["left", *["right"] * (len(headings) - 1)]
+    return tabulate(
+        rows, headers=headings, tablefmt="pipe", colalign=alignment if rows else None, disable_numparse=True
+    )
+
+
+def record_page(record: Record) -> str:
+    """One record, for a terminal."""
+    made = record.provenance
+    lines = [
+        f"{record.task['name']} v{record.task['version']}, {record.method['name']} ({record.method['distribution']}), "
+        f"seed {record.seed}: {record.status}",
+        f"{record.method['hyperparameters']}",
+        f"{made['started']}, {made['command']}, commit {made['commit']}{' with changes' if made['dirty'] else ''}",
+    ]
+    if record.status == "failed":
+        return "\n".join([*lines, record.error["traceback"]])
+    values = [*record.scores.items(), *record.cost.items()]
+    return "\n".join([*lines, tabulate([(name, f"{value:.6g}") for name, value in values], tablefmt="plain")])

@@ -1,0 +1,115 @@
+"""A record: all that is known of one cell, as JSON. Reading one needs neither torch nor the plugin that made it."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from bbh_bench.errors import RecordError
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Record:
+    """One cell: method x task x seed, finished or failed."""
+
+    schema: int
+    status: Literal["finished", "failed"]
+    task: dict[str, Any]
+    """name, version, title, headline, fingerprint."""
+    method: dict[str, Any]
+    """name, distribution, line, and ``hyperparameters`` as ``describe`` gives them."""
+    seed: int
+    scores: dict[str, float]
+    """Flat and unrounded; computed from the stored predictions."""
+    better: dict[str, str]
+    """For the last part of each score's name: lower, higher or neither."""
+    curves: dict[str, dict[str, list[float]]]
+    cost: dict[str, float]
+    predictions: dict[str, str]
+    """file, beside the record, and its sha256."""
+    provenance: dict[str, Any]
+    error: dict[str, str]
+    """Of a failed cell: type, message, traceback."""
+
+    @property
+    def path(self) -> Path:
+        """Where the record lies in a store: the path is the identity."""
+        return cell_path(self.task["name"], self.task["version"], self.method["name"], self.seed)
+
+    def to_json(self) -> str:
+        """Indented, keys in the order of the fields, floats to the last bit."""
+        return json.dumps(asdict(self), indent=1, allow_nan=False) + "\n"
+
+    @staticmethod
+    def read(path: Path) -> "Record":
+        """Raises ``RecordError`` for what isn't a record, and for one of a newer schema."""
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RecordError(
+                f"The record '{path}' can't be read ({error}). Delete it and run its cell again."
+            ) from error
+        schema = content.get("schema") if isinstance(content, dict) else None
+        if not isinstance(schema, int):
+            raise RecordError(f"'{path}' is no record: it has no schema number. Delete it, or move it elsewhere.")
+        if schema > SCHEMA:
+            raise RecordError(
+                f"The record '{path}' is of schema {schema} and this bbh-bench reads up to {SCHEMA}. "
+                "Upgrade it: pip install --upgrade bbh-bench."
+            )
+        expected = {field.name for field in fields(Record)}
+        if content.keys() != expected:
+            wrong = ", ".join(sorted(content.keys() ^ expected))
+            raise RecordError(f"The record '{path}' has missing or unknown fields ({wrong}). Run its cell again.")
+        try:
+            return Record(**content)._checked()
+        except (KeyError, TypeError, ValueError) as error:
+            raise RecordError(f"The record '{path}' is damaged ({error!r}). Run its cell again.") from error
+
+    def _checked(self) -> "Record":
+        assert_numbers(self.scores)
+        assert_numbers(self.cost)
+        for key in ("name", "version", "title", "headline", "fingerprint"):
+            self.task[key]
+        for key in ("name", "distribution", "line", "hyperparameters"):
+            self.method[key]
+        if self.status not in ("finished", "failed") or not isinstance(self.seed, int):
+            raise ValueError(f"status {self.status!r}, seed {self.seed!r}")
+        return self
+
+
+def assert_numbers(values: Mapping[str, object]) -> None:
+    """Raise ``ValueError`` unless every value is a number."""
+    for name, value in values.items():
+        if not isinstance(value, int | float):
+            raise ValueError(f"{name} is {value!r}, no number")
+
+
+def cell_path(task: str, version: int, method: str, seed: int) -> Path:
+    """``<task>/v<n>/<method>/seed<k>.json``."""
+    return Path(task) / f"v{version}" / method / f"seed{seed}.json"
+
+
+def fingerprint(specification: Mapping[str, object]) -> str:
+    """The first 16 hexadecimal digits of the SHA-256 of a task's specification as canonical JSON."""
+    canonical = json.dumps(specification, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def describe(thing: object) -> Any:
+    """A dataclass as JSON values with its class's name, so that ``Ensemble(base=Map())`` says what its base was."""
+    if is_dataclass(thing) and not isinstance(thing, type):
+        named = {"class": f"{type(thing).__module__}.{type(thing).__qualname__}"}
+        return named | {field.name: describe(getattr(thing, field.name)) for field in fields(thing)}
+    if isinstance(thing, Mapping):
+        return {str(key): describe(value) for key, value in thing.items()}
+    if isinstance(thing, list | tuple):
+        return [describe(value) for value in thing]
+    if thing is None or isinstance(thing, bool | int | float | str):
+        return thing
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(thing))  # an address would differ from run to run

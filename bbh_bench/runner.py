@@ -1,0 +1,98 @@
+"""Runs one cell and makes its record: the same data, seeds, clock and attacks for every method."""
+
+import math
+import time
+import traceback
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from importlib import import_module
+from typing import Any
+
+import torch
+
+from bbh_bench.api import Arrays, LoadedTask, Metric, Problem
+from bbh_bench.cost import PeakMemory, costs, reference_steps
+from bbh_bench.data import sealed
+from bbh_bench.errors import ContractError
+from bbh_bench.plan import Cell
+from bbh_bench.progress import Progress
+from bbh_bench.record import SCHEMA, Record, describe, fingerprint
+from bbh_bench.scoring import BETTER
+from bbh_bench.stages import Stages, seed_everything
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What the cells of one run have in common."""
+
+    device: torch.device
+    metrics: tuple[Metric, ...]
+    provenance: dict[str, Any]
+
+
+def run_cell(bench: Bench, cell: Cell, loaded: LoadedTask, progress: Progress) -> tuple[Record, Arrays]:
+    """Fit, evaluate and score. A cell that raises gives a record of its failure, with the traceback."""
+    record = Record(
+        schema=SCHEMA,
+        status="failed",
+        task={
+            "name": cell.task.name,
+            "version": cell.task.version,
+            "title": cell.task.title,
+            "headline": cell.task.headline,
+            "fingerprint": fingerprint(cell.task.specification()),
+        },
+        method={
+            "name": cell.method.name,
+            "distribution": cell.distribution,
+            "line": cell.line,
+            "hyperparameters": describe(cell.method),
+        },
+        seed=cell.seed,
+        scores={},
+        better=BETTER | {metric.name: metric.better for metric in bench.metrics},
+        curves={},
+        cost={},
+        predictions={},
+        provenance=bench.provenance | {"started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())},
+        error={},
+    )
+    try:
+        arrays, cost = _measure(bench, cell, loaded, progress)
+        scores, curves = cell.task.score(arrays, bench.metrics)
+        odd = [name for name, value in scores.items() if not math.isfinite(value)]
+        if odd:
+            raise ContractError(f"these scores aren't finite: {', '.join(odd)}.")
+    except Exception as error:  # whatever a method raises is its failure, not the run's
+        what = {"type": type(error).__name__, "message": str(error), "traceback": traceback.format_exc()}
+        return replace(record, error=what), {}
+    return replace(record, status="finished", scores=scores, curves=curves, cost=cost), arrays
+
+
+def _measure(bench: Bench, cell: Cell, loaded: LoadedTask, progress: Progress) -> tuple[Arrays, dict[str, float]]:
+    """The arrays that scores come from, and the cost columns."""
+    start = time.perf_counter()
+    memory = PeakMemory(bench.device)
+    problem = replace(loaded.problem(bench.device), progress=progress.fitting)
+    seed_everything(cell.seed, "reference")
+    reference = reference_steps(problem)
+    stages = Stages(cell.seed, bench.device, progress.stage)
+    posterior = _fit(cell, problem, stages)
+    arrays = loaded.evaluate(posterior, bench.device, stages)
+    reference += reference_steps(problem)
+    cost = costs(stages, reference, problem, posterior.parameters) | {"peak_memory_bytes": memory.bytes()}
+    total = time.perf_counter() - start
+    return arrays, cost | {"total/seconds": total, "overhead/seconds": total - sum(stages.seconds.values())}
+
+
+def _fit(cell: Cell, problem: Problem, stages: Stages) -> Any:
+    with stages("fit"), sealed(f"method '{cell.method.name}'"):
+        return cell.method.fit(problem)
+
+
+def warm_up(bench: Bench, loaded: Iterable[LoadedTask]) -> None:
+    """Import and compile, before the first clock starts, what the first cell would otherwise pay for alone."""
+    for module in ("foolbox", "sklearn.metrics", "torchmetrics.functional.classification"):
+        import_module(module)
+    for task in loaded:
+        reference_steps(task.problem(bench.device), steps=1)

@@ -1,0 +1,84 @@
+"""A folder of records, each with its predictions beside it: written atomically, resumed by what is there."""
+
+import hashlib
+import io
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+import numpy as np
+
+from bbh_bench.errors import RecordError
+from bbh_bench.record import Record
+
+
+class Store:
+    """The folder; it need not exist before the first write."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def records(self) -> list[Record]:
+        """All of them, sorted by path. Raises ``RecordError`` for one that can't be read: a board must not lose a row."""
+        if not self.root.is_dir():
+            raise RecordError(f"There is no folder '{self.root}' to read records from; `bbh-bench run` makes records.")
+        found = []
+        for path in sorted(self.root.glob("*/v*/*/seed*.json")):
+            record = Record.read(path)
+            if record.path != path.relative_to(self.root):
+                raise RecordError(f"The record '{path}' says that it is '{record.path}'; move it there, or delete it.")
+            found.append(record)
+        return found
+
+    def get(self, path: Path) -> Record | None:
+        """The record at a relative path, or None. Raises ``RecordError``."""
+        return Record.read(self.root / path) if (self.root / path).exists() else None
+
+    def put(self, record: Record, arrays: Mapping[str, np.ndarray]) -> Record:
+        """Write predictions, then the record that names them; a reader never sees one half of either."""
+        target = self.root / record.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if arrays:
+            packed = io.BytesIO()
+            np.savez_compressed(packed, **arrays)  # type: ignore[arg-type]
+            content = packed.getvalue()
+            name = target.with_suffix(".npz").name
+            record = replace(record, predictions={"file": name, "sha256": hashlib.sha256(content).hexdigest()})
+            write_atomically(target.with_name(name), content)
+        write_atomically(target, record.to_json().encode())
+        return record
+
+    def arrays(self, record: Record) -> dict[str, np.ndarray]:
+        """The stored predictions of a finished record. Raises ``RecordError`` where they are missing or changed."""
+        content = self.packed(record)
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+
+    def packed(self, record: Record) -> bytes:
+        """The file of predictions, checked against the record's digest. Raises ``RecordError``."""
+        path = self.root / record.path.with_name(record.predictions.get("file", "seed.npz"))
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise RecordError(
+                f"The predictions '{path}' can't be read ({error.strerror}). Run the cell again."
+            ) from error
+        if hashlib.sha256(content).hexdigest() != record.predictions["sha256"]:
+            raise RecordError(f"The predictions '{path}' aren't those of their record. Run the cell again.")
+        return content
+
+
+def write_atomically(target: Path, content: bytes) -> None:
+    """Write beside the target and rename: an interrupted run leaves the old file or the new one."""
+    with NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as scratch:
+        try:
+            scratch.write(content)
+            scratch.flush()
+            os.fsync(scratch.fileno())
+            os.chmod(scratch.name, 0o644)  # a temporary file is private
+            os.replace(scratch.name, target)
+        except BaseException:
+            Path(scratch.name).unlink(missing_ok=True)
+            raise

@@ -1,0 +1,138 @@
+"""What every plugin must pass: call ``check_method(YourMethod())`` in a test of yours."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from bbh_bench.api import Categorical, Method, Posterior, Problem
+from bbh_bench.data import sealed
+from bbh_bench.networks import initialise
+from bbh_bench.stages import seed_everything
+
+DRAWS = 8
+CLASSES = 3
+
+
+def small_network() -> nn.Module:
+    """A network of every kind of layer that the suite's tasks use, for images ``[B, 1, 6, 6]``."""
+    return initialise(
+        nn.Sequential(
+            nn.Conv2d(1, 4, 3, padding=1),
+            nn.Dropout(0.0),
+            nn.MaxPool2d(2),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(36, 16),
+            nn.Dropout(0.0),
+            nn.ReLU(),
+            nn.Linear(16, CLASSES),
+        )
+    )
+
+
+def small_problem(epochs: int = 40) -> Problem:
+    """Sixty images of three classes, told apart by which third is bright. Made anew at each call, always the same."""
+    generator = torch.Generator().manual_seed(0)
+    y = torch.arange(60) % CLASSES
+    x = torch.rand(60, 1, 6, 6, generator=generator) / 2
+    for c in range(CLASSES):
+        x[y == c, :, :, 2 * c : 2 * c + 2] += 0.5
+    return Problem(x=x, y=y, network=small_network, likelihood=Categorical(CLASSES), epochs=epochs, batch_size=20)
+
+
+def check_method(method: Method) -> None:
+    """Fit a small problem and raise ``AssertionError``, with advice, where the contract of a method is broken."""
+    problem, untouched = small_problem(), small_problem()
+    posterior = _fit(method, problem, seed=0)
+    _require(
+        problem.x.equal(untouched.x) and problem.y.equal(untouched.y), "fit changed the training data; copy them first."
+    )
+    _check_posterior(posterior)
+    x = problem.x[:7]
+    first = _outputs(posterior, x, seed=0)
+    _check_shapes(posterior, x, first)
+    _check_frozen(posterior, x)
+    _check_images_apart(posterior, x)
+    if getattr(posterior, "differentiable", True):
+        _check_differentiable(posterior, x)
+    again = _outputs(_fit(method, problem, seed=0), x, seed=0)
+    _require(first.equal(again), "the same seed gave another posterior; draw with torch's global generator alone.")
+    other = _outputs(_fit(method, problem, seed=1), x, seed=0)
+    _require(not first.equal(other), "another seed gave the same posterior; don't seed inside fit, the runner does.")
+    _check_learns(posterior, problem)
+
+
+def _fit(method: Method, problem: Problem, seed: int) -> Posterior:
+    told: list[float] = []
+    seed_everything(seed, "fit")
+    with sealed(f"method '{method.name}'"):
+        posterior = method.fit(replace(problem, progress=lambda fraction, loss: told.append(fraction)))
+    outside = [fraction for fraction in told if not 0 <= fraction <= 1]
+    _require(not outside, f"progress was told {outside}; the share that is done lies in [0, 1].")
+    return posterior
+
+
+def _outputs(posterior: Posterior, x: Tensor, seed: int) -> Tensor:
+    seed_everything(seed, "sample")
+    return posterior.sample(DRAWS)(x).detach()
+
+
+def _check_posterior(posterior: Posterior) -> None:
+    _require(callable(getattr(posterior, "sample", None)), "fit must return an object with a method sample(n).")
+    parameters = getattr(posterior, "parameters", None)
+    _require(isinstance(parameters, int), "the posterior needs `parameters`: how many numbers were learnt, an integer.")
+
+
+def _check_shapes(posterior: Posterior, x: Tensor, outputs: Tensor) -> None:
+    shape = list(outputs.shape)
+    wanted = f"[n, {len(x)}, {CLASSES}] with n from 1 to {DRAWS}"
+    fits = len(shape) == 3 and 1 <= shape[0] <= DRAWS and shape[1:] == [len(x), CLASSES]
+    _require(fits, f"sample({DRAWS})(x) has shape {shape}; it must be {wanted}.")
+    _require(outputs.is_floating_point(), f"outputs are {outputs.dtype}; they must be floating-point logits.")
+    _require(outputs.isfinite().all(), "outputs aren't all finite.")
+
+
+def _check_frozen(posterior: Posterior, x: Tensor) -> None:
+    networks = posterior.sample(DRAWS)
+    first = networks(x).detach()
+    posterior.sample(DRAWS)(x)  # other draws must not move these
+    _require(
+        networks(x).detach().equal(first),
+        "two calls of sample(n) disagree on the same inputs; draw in sample, not in the call.",
+    )
+
+
+def _check_images_apart(posterior: Posterior, x: Tensor) -> None:
+    networks = posterior.sample(DRAWS)
+    together, alone = networks(x)[:, :2].detach(), networks(x[:2]).detach()
+    _require(
+        torch.allclose(together, alone, atol=1e-4),
+        "an image's outputs depend on the other images of its batch; normalise each image by itself.",
+    )
+
+
+def _check_differentiable(posterior: Posterior, x: Tensor) -> None:
+    x = x.clone().requires_grad_()
+    outputs = posterior.sample(DRAWS)(x)
+    _require(
+        outputs.requires_grad,
+        "outputs don't depend on the inputs in a way that autograd sees; don't detach, or set `differentiable = False`.",
+    )
+    (gradient,) = torch.autograd.grad(outputs.logsumexp(-1).sum(), x)
+    _require(gradient.isfinite().all(), "gradients with respect to the inputs aren't all finite.")
+    _require(gradient.abs().sum() > 0, "gradients with respect to the inputs are all zero.")
+
+
+def _check_learns(posterior: Posterior, problem: Problem) -> None:
+    probs = _outputs(posterior, problem.x, seed=0).softmax(-1).mean(0)
+    accuracy = (probs.argmax(-1) == problem.y).float().mean().item()
+    _require(
+        accuracy > 0.6, f"only {accuracy:.0%} of the training images of a simple problem are right after its budget."
+    )
+
+
+def _require(holds: object, advice: str) -> None:
+    """An assertion that ``python -O`` keeps."""
+    if not holds:
+        raise AssertionError(advice)

@@ -1,0 +1,35 @@
+"""Fixtures that several test modules use."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from bbh_bench.api import Metric
+from bbh_bench.plugins import Catalogue, plugins
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real data sets; tests that need it are skipped without it."""
+    folder = os.environ.get("BBH_BENCH_DATA")
+    if not folder or not Path(folder, "MNIST").is_dir():
+        pytest.skip("no data folder with MNIST: set BBH_BENCH_DATA")
+    return Path(folder)
+
+
+@pytest.fixture
+def builtin() -> Catalogue:
+    """The built-in plugins alone, in a fresh manager."""
+    return plugins(external=False).catalogue()
+
+
+@pytest.fixture
+def metrics(builtin: Catalogue) -> list[Metric]:
+    return builtin.metrics.things()
+
+
+@pytest.fixture
+def cpu() -> torch.device:
+    return torch.device("cpu")

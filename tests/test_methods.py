@@ -1,0 +1,149 @@
+"""The contract, for every built-in method, and what each one promises of its own."""
+
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from torch import nn
+
+from bbh_bench.api import Posterior
+from bbh_bench.errors import ContractError
+from bbh_bench.methods.dropout import Dropout, DropoutPosterior
+from bbh_bench.methods.ensemble import Ensemble, EnsemblePosterior
+from bbh_bench.methods.map import Map, PointPosterior
+from bbh_bench.networks import lenet
+from bbh_bench.plugins import plugins
+from bbh_bench.stages import seed_everything
+from bbh_bench.testing import check_method, small_problem
+from bbh_bench.training import Diverged, kernels, negative_log_prior
+
+METHODS = [
+    *plugins(external=False).catalogue().methods.things(),
+    Ensemble(name="ensemble-dropout", base=Dropout(), members=2),
+]
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_contract(method):
+    check_method(method)
+
+
+def test_map_finds_the_mode_of_logistic_regression():
+    """Oracle: scikit-learn's LogisticRegression, whose C is the prior's variance (one penalty on the kernel, none on the bias)."""
+    from sklearn.linear_model import LogisticRegression
+
+    x = torch.randn(90, 4, generator=torch.Generator().manual_seed(0))
+    y = (x[:, 0] + 0.5 * x[:, 1] > 0).long() + (x[:, 2] > 1).long()
+    problem = replace(small_problem(epochs=1500), x=x, y=y, network=lambda: nn.Linear(4, 3), batch_size=90)
+    seed_everything(0)
+    network = Map(lr=0.02, prior_scale=0.7).fit(problem).network
+    oracle = LogisticRegression(C=0.49, tol=1e-8, max_iter=5000).fit(x.numpy(), y.numpy())
+    ours = network.weight - network.weight.mean(0)  # the softmax leaves a common shift of the classes free
+    theirs = torch.tensor(oracle.coef_, dtype=torch.float32)
+    assert torch.allclose(ours, theirs - theirs.mean(0), atol=2e-3)
+
+
+def test_the_prior_covers_kernels_and_is_the_normal_log_density():
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.InstanceNorm2d(2, affine=True), nn.Flatten(), nn.Linear(8, 3))
+    weights = kernels(network)
+    assert [tuple(weight.shape) for weight in weights] == [(2, 1, 3, 3), (3, 8)]
+    normal = torch.distributions.Normal(0, 2.0)
+    constant = sum(weight.numel() for weight in weights) * normal.log_prob(torch.tensor(0.0))
+    expected = -sum(normal.log_prob(weight).sum() for weight in weights) + constant
+    assert negative_log_prior(weights, 2.0).item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_a_diverging_fit_says_so():
+    with pytest.raises(Diverged, match="lower learning rate"):
+        Map(lr=1e20).fit(small_problem())
+
+
+def test_ensemble_members_differ_and_take_the_whole_budget_each():
+    problem = small_problem(epochs=2)
+    told = []
+    seed_everything(0)
+    posterior = Ensemble(members=3).fit(replace(problem, progress=lambda fraction, loss: told.append(fraction)))
+    assert told == sorted(told)
+    assert told[-1] == pytest.approx(1)
+    outputs = posterior.sample(100)(problem.x)
+    assert len(outputs) == 3
+    assert len({tuple(member.flatten().tolist()) for member in outputs}) == 3
+    assert posterior.parameters == 3 * sum(p.numel() for p in problem.network().parameters())
+
+
+@dataclass
+class Constant(Posterior):
+    """Answers its own number, as many times as it is asked for."""
+
+    number: float
+    parameters: int = 1
+    differentiable: bool = False
+
+    def sample(self, n):
+        return lambda x: torch.full((n, len(x), 2), self.number)
+
+
+@pytest.mark.parametrize(("n", "counts"), [(100, [34, 33, 33]), (3, [1, 1, 1]), (7, [3, 2, 2])])
+def test_an_ensemble_shares_the_draws_out(n, counts):
+    outputs = EnsemblePosterior([Constant(k) for k in range(3)]).sample(n)(torch.zeros(1, 1))
+    assert [int((outputs[:, 0, 0] == k).sum()) for k in range(3)] == counts
+
+
+def test_an_ensemble_asked_for_fewer_draws_than_members_takes_that_many_different_ones():
+    posterior = EnsemblePosterior([Constant(k) for k in range(5)])
+    seed_everything(0)
+    assert len(posterior.sample(3)(torch.zeros(1, 1))[:, 0, 0].unique()) == 3
+    assert not posterior.differentiable
+
+
+def test_dropout_needs_a_site():
+    problem = replace(small_problem(), network=lambda: nn.Sequential(nn.Flatten(), nn.Linear(36, 3)))
+    with pytest.raises(ContractError, match=r"put nn.Dropout\(p=0\)"):
+        Dropout().fit(problem)
+
+
+class Residual(nn.Module):
+    """Not a sequence, so that nothing of it can be computed once for all masks."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Sequential(nn.Linear(6, 6), nn.Dropout(0.0), nn.Tanh())
+        self.outer = nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.outer(x + self.inner(x))
+
+
+@pytest.mark.parametrize("make", [lenet, Residual], ids=["sequence", "module"])
+def test_frozen_masks_have_the_mean_of_live_dropout_and_drop_whole_units_for_the_batch(make):
+    """Oracle: the same network with nn.Dropout left on, one pass a draw."""
+    seed_everything(0)
+    network = make()
+    x = torch.rand(4, 1, 28, 28) if make is lenet else torch.rand(4, 6)
+    posterior = DropoutPosterior(network, 0.25, x[:1])
+    frozen = posterior.sample(600)(x)
+    for layer in network.modules():
+        if isinstance(layer, nn.Dropout):
+            layer.p = 0.25
+    with torch.no_grad():
+        live = torch.stack([network.train()(x) for _ in range(600)])
+    error = ((frozen.var(0) + live.var(0)) / 600).sqrt()
+    assert ((frozen.mean(0) - live.mean(0)).abs() < 5 * error + 1e-6).all()
+    assert torch.allclose(frozen.std(0), live.std(0), rtol=0.3)
+    same = posterior.sample(5)(x[:1].expand_as(x))
+    assert torch.allclose(same, same[:, :1].expand_as(same), atol=1e-6)  # one mask for all images
+
+
+def test_a_rate_of_zero_is_the_network_itself():
+    seed_everything(0)
+    network = lenet()
+    x = torch.rand(3, 1, 28, 28)
+    outputs = DropoutPosterior(network, 0.0, x[:1]).sample(2)(x)
+    assert torch.allclose(outputs, PointPosterior(network).sample(1)(x).expand(2, -1, -1), atol=1e-6)
+
+
+def test_masks_keep_the_layout_that_is_fast():
+    posterior = DropoutPosterior(lenet(), 0.5, torch.rand(1, 1, 28, 28))
+    masks = posterior._draw(torch.Size([20, 24, 24]), 3, torch.device("cpu"))
+    assert masks[1].unsqueeze(0).is_contiguous(memory_format=torch.channels_last)
+    assert set(masks.unique().tolist()) == {0.0, 2.0}

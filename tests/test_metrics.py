@@ -1,0 +1,84 @@
+"""Oracles: scikit-learn and torchmetrics, and figures worked out by hand where a library is what the metric calls."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import accuracy_score, auc, log_loss
+from torchmetrics.functional.classification import binary_auroc, binary_average_precision
+
+from bbh_bench import metrics
+from bbh_bench.predictive import Predictions
+
+
+def predictions(probs) -> Predictions:
+    probs = np.asarray(probs, dtype=np.float64)
+    return Predictions(np.log(probs), np.zeros(len(probs)))
+
+
+@pytest.fixture
+def sample():
+    rng = np.random.RandomState(0)
+    return predictions(rng.dirichlet(np.ones(5) / 3, size=400) + 1e-9), rng.randint(0, 5, size=400)
+
+
+def test_error_and_nll_agree_with_scikit_learn(sample):
+    made, labels = sample
+    assert metrics.error(made, labels) == pytest.approx(1 - accuracy_score(labels, made.probs.argmax(1)))
+    probs = made.probs / made.probs.sum(1, keepdims=True)
+    assert metrics.nll(made, labels) == pytest.approx(log_loss(labels, probs), rel=1e-6)
+
+
+def test_brier_by_hand():
+    made = predictions([[0.7, 0.2, 0.1], [0.5, 0.25, 0.25]])
+    assert metrics.brier(made, np.array([0, 1])) == pytest.approx((0.09 + 0.04 + 0.01 + 0.25 + 0.5625 + 0.0625) / 2)
+
+
+def test_ece_by_hand():
+    # Two inputs at confidence 0.9, one right; two at 0.6, both right: |0.5 - 0.9| / 2 + |1 - 0.6| / 2.
+    made = predictions([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.6, 0.4]])
+    assert metrics.ece(made, np.array([0, 1, 0, 0])) == pytest.approx(0.4, abs=1e-6)
+
+
+def test_entropy_auc_is_the_area_under_the_empirical_distribution_function(sample):
+    made, _ = sample
+    h_max = np.log(5)
+    points = np.sort(made.entropy)
+    # The step function as scikit-learn's trapezoids see it: each step's foot and top.
+    x = np.r_[0, np.repeat(points, 2), h_max]
+    y = np.r_[0, np.stack([np.arange(400), np.arange(1, 401)], 1).ravel() / 400, 1]
+    assert metrics.entropy_auc(made) == pytest.approx(auc(x, y) / h_max, abs=1e-9)
+
+
+@pytest.mark.parametrize("classes", [5, 10])
+def test_entropy_auc_at_the_ends(classes):
+    certain = np.full((3, classes), 1e-300)
+    certain[:, 0] = 1
+    assert metrics.entropy_auc(predictions(certain)) == pytest.approx(1)
+    assert metrics.entropy_auc(predictions(np.full((3, classes), 1 / classes))) == pytest.approx(0, abs=1e-12)
+
+
+def test_detection_agrees_with_torchmetrics_and_counts_ties_as_half():
+    rng = np.random.RandomState(1)
+    inside = predictions(rng.dirichlet(np.ones(4) / 4, size=150) + 1e-6)
+    outside = predictions(rng.dirichlet(np.ones(4), size=90) + 1e-6)
+    score = torch.from_numpy(np.r_[inside.entropy, outside.entropy])
+    truth = torch.cat([torch.zeros(150), torch.ones(90)]).long()
+    assert metrics.auroc(inside, outside) == pytest.approx(binary_auroc(score, truth).item(), abs=1e-6)
+    assert metrics.aupr(inside, outside) == pytest.approx(binary_average_precision(score, truth).item(), abs=1e-6)
+    assert metrics.auroc(inside, inside) == pytest.approx(0.5)
+
+
+def test_fpr95_by_hand():
+    # Entropy grows with p up to 1/2. Twenty outliers: to catch 19 of them, the threshold is the second lowest of theirs.
+    def made(ps):
+        return predictions([[p, 1 - p] for p in ps])
+
+    outside = made([0.01] + [0.2] * 19)
+    inside = made([0.001] * 6 + [0.3] * 3 + [0.2])
+    assert metrics.fpr95(inside, outside) == pytest.approx(0.4)
+
+
+def test_decomposition_adds_up(sample):
+    made, _ = sample
+    parts = Predictions(made.log_probs, made.entropy / 3)
+    assert metrics.expected_entropy(parts) + metrics.mutual_information(parts) == pytest.approx(metrics.entropy(parts))

@@ -1,0 +1,61 @@
+"""The forward over drawn weights against a loop over networks that carry them, in values and gradients."""
+
+import pytest
+import torch
+from torch import nn
+
+from bbh_bench.networks import lenet, small_lenet
+from bbh_bench.weights import WeightPosterior, forward
+
+
+def mlp():
+    return nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
+
+
+def normalised():
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.GroupNorm(2, 4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
+    )
+
+
+CASES = {
+    "lenet": (lenet, (1, 28, 28)),
+    "small": (lambda: small_lenet(5), (1, 8, 8)),
+    "mlp": (mlp, (6,)),
+    "norm": (normalised, (1, 9, 9)),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_equals_networks_with_those_weights(case):
+    make, shape = CASES[case]
+    torch.manual_seed(0)
+    network = make()
+    x = torch.rand(3, *shape, requires_grad=True)
+    drawn = {k: w for k, w in network.named_parameters() if w.dim() > 1}  # biases and scales stay the network's own
+    draws = {k: (w + 0.1 * torch.randn(4, *w.shape)).detach().requires_grad_() for k, w in drawn.items()}
+    outputs = forward(network, draws, x)
+    outputs.square().sum().backward()
+    x_grad, x.grad = x.grad, None
+    for k in range(4):
+        copy = make()
+        copy.load_state_dict(network.state_dict() | {name: weights[k].detach() for name, weights in draws.items()})
+        alone = copy(x)
+        assert torch.allclose(outputs[k], alone, atol=1e-5)
+        alone.square().sum().backward()
+        for name, weight in copy.named_parameters():
+            if name in draws:
+                assert torch.allclose(draws[name].grad[k], weight.grad, rtol=1e-3, atol=1e-4)
+    assert torch.allclose(x_grad, x.grad, rtol=1e-3, atol=1e-4)
+
+
+def test_sample_freezes_its_draws():
+    torch.manual_seed(0)
+    network = mlp()
+    posterior = WeightPosterior(network, lambda n: {"0.weight": torch.randn(n, 8, 6)}, parameters=48)
+    networks, x = posterior.sample(5), torch.rand(2, 6)
+    first = networks(x)
+    assert first.shape == (5, 2, 3)
+    assert not posterior.sample(5)(x).equal(first)
+    assert networks(x).equal(first)
+    assert all(not weight.requires_grad for weight in network.parameters())
