@@ -1,12 +1,13 @@
 """MC-dropout: Gal & Ghahramani 2016, arXiv 1506.02142.
 
-A draw is one mask for each place where units are dropped, shared by all images: the same network for the whole batch.
+In training every image has masks of its own. A draw of the posterior is one mask for each place where units are dropped,
+shared by all images: the same network for the whole batch.
 """
 
-import copy
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bbh_bench.api import Posterior, Predict, Problem
@@ -25,81 +26,101 @@ class Dropout:
     prior_scale: float = 1.0
 
     def fit(self, problem: Problem) -> Posterior:
-        """Train as MAP is trained, with a mask of its own for every image and step."""
-        network = problem.network()
-        sites = [layer for layer in network.modules() if isinstance(layer, nn.Dropout)]
-        if not sites:
+        """Train as MAP is trained, with masks of its own for every image and step."""
+        network = with_sites(problem.network(), self.rate)
+        if not sites(network):
             raise ContractError(
                 "method 'dropout' needs a network with dropout sites; put nn.Dropout(p=0) where its units may be dropped."
             )
-        for site in sites:
-            site.p = self.rate
         train_map(network, problem, self.lr, self.prior_scale)
-        return DropoutPosterior(network, self.rate, problem.x[:1])
+        return DropoutPosterior(network, problem.x[:1])
 
 
-class Mask(nn.Module):
-    """Stands where the network had dropout: multiplies by a frozen mask, or notes the shape that a mask must have."""
+class Site(nn.Module):
+    """Stands where the network marks dropout: live masks in training, a frozen mask in evaluation."""
 
-    def __init__(self) -> None:
+    def __init__(self, rate: float) -> None:
         super().__init__()
-        self.shape = torch.Size()
+        self.rate = rate
         self.mask: Tensor | None = None
+        self.shape = torch.Size()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Units ``[B, ...]`` times the mask ``[...]``."""
+        """Units ``[B, ...]`` times a mask; without one, in evaluation, note the shape that it must have."""
+        if self.training:
+            return live_dropout(x, self.rate)
         if self.mask is None:
             self.shape = x.shape[1:]
             return x
         return x * self.mask
 
 
-class DropoutPosterior(Posterior):
-    """A trained network and a rate: draws differ by their masks. ``example`` ``[1, ...]`` shows the sizes of the layers."""
+def live_dropout(x: Tensor, rate: float) -> Tensor:
+    """``F.dropout``, five times faster on a CPU for rates that are whole numbers of 256ths, and as exact.
 
-    def __init__(self, network: nn.Module, rate: float, example: Tensor) -> None:
+    There the random numbers are what costs: one byte decides about a unit, and a 64-bit draw gives eight of them.
+    """
+    threshold = rate * 256
+    dense = x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last)
+    if x.device.type != "cpu" or threshold != int(threshold) or not dense:
+        return F.dropout(x, rate)
+    drawn = torch.empty(-(-x.numel() // 8), dtype=torch.int64).random_(-(2**63), None)  # all 64 bits, the sign too
+    kept = drawn.view(torch.uint8)[: x.numel()] >= int(threshold)
+    return x * (kept.as_strided(x.shape, x.stride()).to(x.dtype) * (1 / (1 - rate)))
+
+
+class DropoutPosterior(Posterior):
+    """A trained network with sites: draws differ by their masks. ``example`` ``[1, ...]`` shows the sizes of its layers."""
+
+    def __init__(self, network: nn.Module, example: Tensor) -> None:
+        self.network = network.eval().requires_grad_(False)
         self.parameters = sum(weight.numel() for weight in network.parameters())
-        self.rate = rate
-        network = _with_masks(copy.deepcopy(network)).eval().requires_grad_(False)
-        self.masks = [module for module in network.modules() if isinstance(module, Mask)]
+        self.sites = sites(network)
         self.prefix, self.suffix = _split(network)
         with torch.no_grad():
             network(example)
 
     def sample(self, n: int) -> Predict:
         """Freeze n sets of masks."""
-        device = next(self.suffix.parameters()).device
-        frozen = [self._draw(mask.shape, n, device) for mask in self.masks]
+        device = next(self.network.parameters()).device
+        frozen = [_masks(n, site, device) for site in self.sites]
 
         def networks(x: Tensor) -> Tensor:
             shared = self.prefix(x)  # what no mask touches is computed once for all draws
             outputs = []
             for k in range(n):
-                for site, masks in zip(self.masks, frozen, strict=True):
+                for site, masks in zip(self.sites, frozen, strict=True):
                     site.mask = masks[k]
                 outputs.append(self.suffix(shared))
             return torch.stack(outputs)
 
         return networks
 
-    def _draw(self, shape: torch.Size, n: int, device: torch.device) -> Tensor:
-        kept = torch.rand(n, *shape, device=device) >= self.rate
-        mask = kept.float() / (1 - self.rate)
-        return mask.contiguous(memory_format=torch.channels_last) if mask.dim() == 4 else mask
+
+def _masks(n: int, site: Site, device: torch.device) -> Tensor:
+    """Masks of n draws, laid out as the units are: ``[n, *shape]``, 0 or 1 / (1 - rate)."""
+    masks = (torch.rand(n, *site.shape, device=device) >= site.rate) / (1 - site.rate)
+    return masks.contiguous(memory_format=torch.channels_last) if masks.dim() == 4 else masks
 
 
-def _with_masks(network: nn.Module) -> nn.Module:
+def sites(network: nn.Module) -> list[Site]:
+    """In the order of the network's modules."""
+    return [module for module in network.modules() if isinstance(module, Site)]
+
+
+def with_sites(network: nn.Module, rate: float) -> nn.Module:
+    """Put a ``Site`` in the place of every ``nn.Dropout`` inside the network."""
     for name, child in network.named_children():
         if isinstance(child, nn.Dropout):
-            setattr(network, name, Mask())
+            setattr(network, name, Site(rate))
         else:
-            _with_masks(child)
+            with_sites(child, rate)
     return network
 
 
 def _split(network: nn.Module) -> tuple[nn.Module, nn.Module]:
-    """A sequence is cut before its first mask; any other network has no part that is known to be shared."""
+    """A sequence is cut before its first site; any other network has no part that is known to be shared."""
     if not isinstance(network, nn.Sequential):
         return nn.Identity(), network
-    first = next(k for k, layer in enumerate(network) if any(isinstance(part, Mask) for part in layer.modules()))
+    first = next(k for k, layer in enumerate(network) if sites(layer))
     return network[:first], network[first:]
