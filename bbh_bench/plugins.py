@@ -115,16 +115,15 @@ class Plugins:
                 things = implementation.function()
                 if not isinstance(things, Iterable):
                     raise ContractError(f"its hook {hook}() returned {things!r}; return a list.")
-                for thing in things:
-                    _check_thing(hook, thing)
-                    if thing.name in found:
-                        raise ContractError(
-                            f"its hook {hook}() brings '{thing.name}', a name that the distribution "
-                            f"'{found[thing.name].distribution}' already uses; give it another `name`."
-                        )
-                    found[thing.name] = Entry(thing, distribution)
-            except Exception as error:
+            except Exception as error:  # a stranger's hook may raise anything
                 problems.append(_report(distribution, error))
+                continue
+            for thing in things:
+                try:
+                    _check_thing(hook, thing, found)
+                    found[thing.name] = Entry(thing, distribution)
+                except Exception as error:  # as may a property of its object
+                    problems.append(_report(distribution, error))
         return found
 
 
@@ -187,7 +186,7 @@ def _frozen(thing: Any) -> bool:
     return bool(thing.__dataclass_params__.frozen)
 
 
-def _check_thing(hook: str, thing: Any) -> None:
+def _check_thing(hook: str, thing: Any, found: Mapping[str, Entry[Any]]) -> None:
     """What can be seen without running it; ``bbh_bench.testing`` sees the rest."""
     name = getattr(thing, "name", None)
     if isinstance(thing, type) or not is_dataclass(thing) or not _frozen(thing):
@@ -203,6 +202,11 @@ def _check_thing(hook: str, thing: Any) -> None:
             raise ContractError(
                 f"'{name}' of its hook {hook}() has no valid `{attribute}`; see bbh_bench.api.{_noun(hook)}.{attribute}."
             )
+    if name in found:
+        raise ContractError(
+            f"its hook {hook}() brings '{name}', a name that the distribution '{found[name].distribution}' already uses; "
+            "give it another `name`."
+        )
 
 
 def _noun(hook: str) -> str:

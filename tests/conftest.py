@@ -33,3 +33,9 @@ def metrics(builtin: Catalogue) -> list[Metric]:
 @pytest.fixture
 def cpu() -> torch.device:
     return torch.device("cpu")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    """Small networks gain nothing from a second thread, and on a busy machine they wait for it."""
+    torch.set_num_threads(1)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from bbh_bench.api import Posterior
@@ -30,9 +31,7 @@ def test_contract(method):
 
 
 def test_map_finds_the_mode_of_logistic_regression():
-    """Oracle: scikit-learn's LogisticRegression, whose C is the prior's variance (one penalty on the kernel, none on the bias)."""
-    from sklearn.linear_model import LogisticRegression
-
+    """Oracle: scikit-learn's LogisticRegression, whose C is the prior's variance; it leaves the bias free too."""
     x = torch.randn(90, 4, generator=torch.Generator().manual_seed(0))
     y = (x[:, 0] + 0.5 * x[:, 1] > 0).long() + (x[:, 2] > 1).long()
     problem = replace(small_problem(epochs=1500), x=x, y=y, network=lambda: nn.Linear(4, 3), batch_size=90)

@@ -1,0 +1,224 @@
+"""The command as a user has it: what it prints, what it writes, and its exit code."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from helpers import QUICK, TINY, Failing
+
+from bbh_bench import cli, commands, hookimpl, plugins
+from bbh_bench.leaderboard import FILE
+from bbh_bench.record import SCHEMA
+from bbh_bench.store import Store
+
+
+class Things:
+    """A plugin with the tiny task and a quick method; ``more`` are further methods."""
+
+    def __init__(self, task=TINY, more=()):
+        self.task, self.more = task, more
+
+    @hookimpl
+    def bbh_methods(self):
+        return [QUICK, *self.more]
+
+    @hookimpl
+    def bbh_tasks(self):
+        return [self.task]
+
+
+@pytest.fixture
+def install(monkeypatch):
+    """Make ``Things`` the only installed plugin."""
+
+    def installed(things=None):
+        def fresh(external=True):
+            found = original(external=False)
+            found.add("a-stranger", lambda: things or Things())
+            return found
+
+        monkeypatch.setattr(plugins, "plugins", fresh)
+        monkeypatch.setattr(commands, "plugins", fresh)
+
+    original = plugins.plugins
+    installed()
+    return installed
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("BBH_BENCH_DATA", raising=False)
+    return tmp_path
+
+
+RUN = ["run", "--task", "tiny", "--method", "quick", "--seeds", "0,1"]
+
+
+def test_run_prints_the_table_and_writes_records_and_the_board(install, folder, capsys):
+    assert cli.main(RUN) == 0
+    printed = capsys.readouterr().out
+    assert "[2/2] tiny quick seed 1: test/nll" in printed
+    assert "| quick" in printed
+    assert sorted(p.name for p in (folder / "runs/tiny/v1/quick").iterdir()) == [
+        "seed0.json",
+        "seed0.npz",
+        "seed1.json",
+        "seed1.npz",
+    ]
+    assert "| quick" in (folder / "runs" / FILE).read_text()
+
+
+def test_run_again_skips_what_is_finished(install, folder, capsys):
+    cli.main(RUN)
+    before = {p: p.stat().st_mtime_ns for p in folder.rglob("*.json")}
+    assert cli.main([*RUN[:-1], "0,1,2"]) == 0
+    assert "2 of 3 cells are finished already" in capsys.readouterr().out
+    assert all(p.stat().st_mtime_ns == then for p, then in before.items())
+    assert (folder / "runs/tiny/v1/quick/seed2.json").exists()
+
+
+def test_a_failing_cell_is_recorded_the_run_goes_on_and_the_code_is_1(install, folder, capsys):
+    install(Things(more=(Failing(),)))
+    assert cli.main(["run", "--task", "tiny", "--method", "failing", "--method", "quick", "--seeds", "0"]) == 1
+    printed = capsys.readouterr().out
+    assert "tiny failing seed 0: FAILED: RuntimeError: out of luck" in printed
+    assert "tiny quick seed 0: test/nll" in printed
+    held = json.loads((folder / "runs/tiny/v1/failing/seed0.json").read_text())
+    assert held["status"] == "failed"
+    assert "Traceback" in held["error"]["traceback"]
+
+
+def test_publish_copies_verifies_and_renders_and_a_second_time_changes_nothing(install, folder, capsys):
+    cli.main(RUN)
+    assert cli.main(["publish"]) == 0
+    assert "published 2 records, 0 were there already" in capsys.readouterr().out
+    assert Store(folder / "leaderboard").records() == Store(folder / "runs").records()
+    assert cli.main(["verify", "--records", "leaderboard"]) == 0
+    assert "2 of 2 finished records" in capsys.readouterr().out
+    assert cli.main(["publish"]) == 0
+    assert "published 0 records, 2 were there already" in capsys.readouterr().out
+    assert cli.main(["report", "--records", "leaderboard", "--out", "elsewhere"]) == 0
+    assert (folder / "elsewhere" / FILE).read_text() == (folder / "leaderboard" / FILE).read_text()
+
+
+def refused(capsys, arguments, *parts):
+    """Exit code 2, one paragraph on standard error, no traceback."""
+    assert cli.main(arguments) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("bbh-bench: ")
+    assert said.count("\n") == 1
+    assert "Traceback" not in said
+    for part in parts:
+        assert part in said
+    return said
+
+
+def test_publish_refuses_all_or_nothing(install, folder, capsys):
+    cli.main([*RUN[:-1], "0"])
+    install(Things(more=(Failing(),)))
+    cli.main(["run", "--task", "tiny", "--method", "failing", "--seeds", "0"])
+    refused(capsys, ["publish"], "failed cell", "failing/seed0.json")
+    assert not (folder / "leaderboard").exists()
+    assert cli.main(["publish", "--method", "quick"]) == 0
+    refused(capsys, ["publish", "--method", "nobody"], "no such record")
+
+
+def test_publish_refuses_another_fingerprint_changed_scores_and_a_changed_record(install, folder, capsys):
+    cli.main([*RUN[:-1], "0"])
+    cli.main(["publish"])
+    install(Things(task=replace(TINY, epochs=4)))
+    refused(capsys, ["publish"], "fingerprint", "another definition")
+    install()
+    path = folder / "runs/tiny/v1/quick/seed0.json"
+    held = json.loads(path.read_text())
+    path.write_text(json.dumps(held | {"scores": held["scores"] | {"test/nll": 0.001}}))
+    refused(capsys, ["publish"], "test/nll")
+    assert cli.main(["verify"]) == 1
+    assert "test/nll" in capsys.readouterr().out
+    path.write_text(json.dumps(held | {"cost": held["cost"] | {"fit/seconds": 0.5}}))
+    refused(capsys, ["publish"], "differs from the published one", "--replace")
+    assert cli.main(["publish", "--replace"]) == 0
+    assert Store(folder / "leaderboard").records()[0].cost["fit/seconds"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["run", "--method", "dropuot"], ["No method named 'dropuot'", "Did you mean 'dropout'?"]),
+        (["run", "--task", "mnit"], ["No task named 'mnit'", "Did you mean 'mnist'?"]),
+        (["run", "--seeds", "0,x"], ["--seeds", "0,x"]),
+        (["run", "--data", "nowhere"], ["data folder 'nowhere'", "--data"]),
+        (["run", "--task", "mnist-short", "--data", "empty"], ["train-images-idx3-ubyte", "by hand", "BBH_BENCH_DATA"]),
+        (["run", "--device", "cuda"], ["--device cuda", "--device cpu"]),
+        (["report", "--records", "nowhere"], ["no folder 'nowhere'"]),
+        (["publish", "--records", "nowhere"], ["no folder 'nowhere'"]),
+        (["show", "nowhere.json"], ["nowhere.json"]),
+        (["check", "mapp"], ["No method named 'mapp'", "Did you mean 'map'?"]),
+    ],
+)
+def test_bad_input_is_one_paragraph_code_2_and_nothing_written(install, folder, capsys, monkeypatch, arguments, parts):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("bbh_bench.tasks.mnist._MNIST", "http://127.0.0.1:9")
+    (folder / "empty").mkdir()
+    before = sorted(folder.rglob("*"))
+    refused(capsys, arguments, *parts)
+    assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize("damage", ["{", json.dumps({"schema": SCHEMA + 1})], ids=["unreadable", "newer schema"])
+@pytest.mark.parametrize(
+    "command",
+    [["report"], ["publish"], ["verify"], [*RUN[:-1], "5"], ["show", "runs/tiny/v1/quick/seed0.json"]],
+    ids=lambda command: command[0],
+)
+def test_a_damaged_record_stops_every_command_before_it_writes(install, folder, capsys, damage, command):
+    path = folder / "runs/tiny/v1/quick/seed0.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(damage)
+    before = sorted(folder.rglob("*"))
+    refused(capsys, command, "seed0.json")
+    assert sorted(folder.rglob("*")) == before
+    assert path.read_text() == damage
+
+
+def test_list_shows_names_distributions_and_problems(install, folder, capsys):
+    assert cli.main(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.split()[:3] == ["method", "quick", "a-stranger"] for line in lines)
+    assert any(line.split()[:3] == ["task", "digits5", "bbh-bench"] for line in lines)
+    install(Things(more=(replace(QUICK, name="map"),)))
+    assert cli.main(["list"]) == 1
+    said = capsys.readouterr()
+    assert "a-stranger" in said.err
+    assert any(line.split()[:3] == ["method", "quick", "a-stranger"] for line in said.out.splitlines())
+
+
+def test_show_and_check_and_help(install, folder, capsys):
+    install(Things(more=(Failing(message="no luck"),)))
+    cli.main(["run", "--task", "tiny", "--method", "quick", "--method", "failing", "--seeds", "0"])
+    capsys.readouterr()
+    assert cli.main(["show", "runs/tiny/v1/quick/seed0.json"]) == 0
+    assert "test/nll" in capsys.readouterr().out
+    assert cli.main(["show", "runs/tiny/v1/failing/seed0.json"]) == 0
+    assert "RuntimeError: no luck" in capsys.readouterr().out
+    assert cli.main(["check", "map"]) == 0
+    assert "keeps the contract" in capsys.readouterr().out
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("bbh-bench 0")
+    assert cli.main([]) == 2
+    assert "COMMAND" in capsys.readouterr().out
+
+
+def test_an_interrupted_run_keeps_its_finished_cells(install, folder, capsys, monkeypatch):
+    original = commands.outcome
+
+    def interrupt(record):
+        if record.seed == 1:
+            raise KeyboardInterrupt
+        return original(record)
+
+    monkeypatch.setattr(commands, "outcome", interrupt)
+    assert cli.main([*RUN[:-1], "0,1,2"]) == 130
+    assert "finished cells are kept" in capsys.readouterr().err
+    assert len(list((folder / "runs").rglob("*.json"))) == 2

@@ -1,0 +1,148 @@
+"""The board: from records alone; statistics against NumPy; the committed one is what its records render to."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bbh_bench.leaderboard import FILE, board, render, summary
+from bbh_bench.leaderboard.tables import Column, by_task, clear_best, order, statistics
+from bbh_bench.record import SCHEMA, Record
+from bbh_bench.store import Store
+
+PUBLISHED = Path(__file__).parents[1] / "leaderboard"
+
+
+def record(method, seed, nll, **changes):
+    made = Record(
+        schema=SCHEMA,
+        status="finished",
+        task={"name": "t", "version": 1, "title": "T", "headline": "test/nll", "fingerprint": "f"},
+        method={"name": method, "distribution": "d", "line": "a method", "hyperparameters": {}},
+        seed=seed,
+        scores={"test/nll": nll, "test/error": nll / 10, "outlier/o/auroc": 1 - nll, "attack/a/accuracy_area": 0.5},
+        better={"nll": "lower", "error": "lower", "auroc": "higher", "accuracy_area": "higher"},
+        curves={
+            "attack/a": {"epsilon": [0.0, 0.1], "accuracy": [0.9, 0.25], "entropy": [0.1, 0.2], "entropy_auc": [1, 1]}
+        },
+        cost={"fit/fits": 1.25, "fit/seconds": 3.0, "peak_memory_bytes": 2.0**30, "parameters": 12345},
+        predictions={},
+        provenance={
+            "packages": {"bbh-bench": "0", "torch": "2"},
+            "commit": "0123456789abcdef",
+            "dirty": False,
+            "command": "bbh-bench run",
+            "hardware": {"accelerator": None, "processor": "a processor", "threads": 2},
+            "started": "2026-01-01T00:00:00Z",
+        },
+        error={},
+    )
+    return replace(made, **changes)
+
+
+def failed(method, seed):
+    error = {"type": "Diverged", "message": "the loss\nwas nan", "traceback": "..."}
+    return record(method, seed, 0.0, status="failed", scores={}, curves={}, cost={}, error=error)
+
+
+GOOD = [record("good", seed, nll) for seed, nll in enumerate([0.10, 0.11, 0.12])]
+POOR = [record("poor", seed, nll) for seed, nll in enumerate([0.50, 0.52, 0.48])]
+NEAR = [record("near", seed, nll) for seed, nll in enumerate([0.09, 0.115, 0.14])]
+
+
+def row(text, method):
+    return next(line for line in text.splitlines() if line.startswith(f"| {method} "))
+
+
+def test_mean_and_standard_error_over_seeds():
+    (group,) = by_task(GOOD)
+    stats = statistics(group, Column("NLL", "test/nll")).loc["good"]
+    assert stats["mean"] == pytest.approx(0.11)
+    assert stats["sem"] == pytest.approx(np.std([0.10, 0.11, 0.12], ddof=1) / 3**0.5)
+    assert stats["count"] == 3
+    assert "0.1100 ± 0.0058" in row(board(GOOD), "good")
+
+
+def test_rows_stand_in_the_order_of_the_headline():
+    (group,) = by_task([*POOR, *GOOD])
+    assert order(group) == ["good", "poor"]
+    text = summary([*POOR, *GOOD])
+    assert text.index("| good") < text.index("| poor")
+
+
+def test_the_best_is_bold_only_where_noise_cannot_decide():
+    def best(records):
+        (group,) = by_task(records)
+        return clear_best(statistics(group, Column("NLL", "test/nll")), "lower")
+
+    assert best([*GOOD, *POOR]) == "good"
+    assert best([*GOOD, *POOR, *NEAR]) is None
+    assert best([*GOOD, record("lone", 0, 0.01)]) is None  # one seed has no standard error
+    assert best(GOOD) is None
+    assert "**0.1100 ± 0.0058**" in row(summary([*GOOD, *POOR]), "good")
+    assert "**" not in row(summary([*GOOD, *POOR]), "poor")
+    assert "**" not in summary([*GOOD, *NEAR])
+
+
+def test_the_greater_is_better_where_the_record_says_so():
+    assert "AUROC ↑" in board(GOOD)
+    assert "**0.890 ± 0.006**" in board([*GOOD, *POOR])
+
+
+def test_a_method_that_cannot_be_attacked_gets_a_dash():
+    scores = {"test/nll": 0.2, "test/error": 0.02, "outlier/o/auroc": 0.8}
+    calm = [record("calm", k, 0.2, scores=scores, curves={}) for k in (0, 1)]
+    text = board([*GOOD, *calm])
+    assert row(summary([*GOOD, *calm]), "calm").count("–") == 4  # its attack, and three scores that no record here has
+    assert "| calm" in text[text.index("### Attack") :]
+
+
+def test_failures_are_shown_as_failures():
+    text = board([*GOOD, failed("good", 3), failed("lost", 0)])
+    assert "3 (1 failed)" in row(text, "good")
+    assert row(text, "lost").split() == ["|", "lost", "|", "failed", "|", *["–", "|"] * 8]
+    assert "Diverged" in text
+    assert "the loss was nan" in text
+    assert "failed" in board([failed("lost", 0)])
+
+
+def test_records_of_different_definitions_never_share_a_table():
+    other = [replace(r, task=r.task | {"fingerprint": "g"}) for r in POOR]
+    assert len(by_task([*GOOD, *other])) == 2
+
+
+def test_a_plugins_metric_gets_a_column():
+    more = [
+        replace(r, scores=r.scores | {"test/sharpness": 0.25}, better=r.better | {"sharpness": "lower"}) for r in GOOD
+    ]
+    assert "sharpness ↓" in board(more)
+
+
+def test_where_the_rows_come_from_is_said():
+    assert "- 3 cells: bbh-bench 0 (0123456789), torch 2, a processor, 2 threads, by `bbh-bench run`" in board(GOOD)
+
+
+def test_an_empty_board_says_so(tmp_path):
+    assert "no records yet" in render([], tmp_path / "new").read_text()
+
+
+def test_rendering_imports_neither_torch_nor_a_method():
+    code = "import sys; import bbh_bench.leaderboard, bbh_bench.store; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_committed_board_is_what_its_records_render_to():
+    records = Store(PUBLISHED).records()
+    assert records
+    assert (PUBLISHED / FILE).read_text() == board(records)
+    assert all(r.status == "finished" for r in records)
+
+
+def test_the_committed_scores_are_what_their_predictions_give(builtin, metrics):
+    store = Store(PUBLISHED)
+    for held in store.records():
+        scores, _ = builtin.tasks[held.task["name"]].score(store.arrays(held), metrics)
+        assert scores == pytest.approx(held.scores, rel=1e-9)
