@@ -173,3 +173,6 @@ _COMMANDS = {
     "show": _show,
     "check": _check,
 }
+
+if __name__ == "__main__":
+    sys.exit(main())

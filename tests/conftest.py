@@ -16,7 +16,7 @@ def data() -> Path:
     folder = os.environ.get("BBH_BENCH_DATA")
     if not folder or not Path(folder, "MNIST").is_dir():
         pytest.skip("no data folder with MNIST: set BBH_BENCH_DATA")
-    return Path(folder)
+    return Path(folder).resolve()  # some tests change the working folder
 
 
 @pytest.fixture

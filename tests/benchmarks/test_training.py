@@ -1,0 +1,68 @@
+"""MAP and dropout steps, and batches, against the plain way."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from bbh_bench.api import Categorical, Problem
+from bbh_bench.methods.dropout import live_dropout
+from bbh_bench.methods.map import Map
+from bbh_bench.networks import lenet
+
+STEPS = 5
+BATCH = 128
+
+
+@pytest.fixture
+def problem():
+    torch.manual_seed(0)
+    x, y = torch.rand(STEPS * BATCH, 1, 28, 28), torch.randint(10, (STEPS * BATCH,))
+    return Problem(x, y, lenet, Categorical(10), epochs=1, batch_size=BATCH)
+
+
+def plain_lenet():
+    """The textbook's order and PyTorch's memory layout."""
+    return nn.Sequential(
+        *(nn.Conv2d(1, 20, 5), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(20, 50, 5), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Flatten(), nn.Linear(800, 500), nn.ReLU(), nn.Linear(500, 10)),
+    )
+
+
+def test_map_step_against_a_plain_step(problem, compare):
+    def plain():
+        network = plain_lenet()
+        optimiser = torch.optim.Adam(network.parameters(), weight_decay=1 / len(problem.x))
+        for x, y in problem.batches():
+            optimiser.zero_grad()
+            F.cross_entropy(network(x), y).backward()
+            optimiser.step()
+
+    compare(lambda: Map().fit(problem), plain, goal=0.7)
+
+
+class Images(Dataset):
+    """As torchvision's MNIST: one image at a time, from bytes through transforms."""
+
+    def __init__(self, x):
+        self.x = (x * 255).byte()
+        self.transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize(0.0, 1.0)])
+
+    def __len__(self):
+        return len(self.x)
+
+    def __getitem__(self, k):
+        return self.transform(self.x[k, 0].numpy()), 0
+
+
+def test_batches_against_a_data_loader(problem, compare):
+    loader = DataLoader(Images(problem.x), batch_size=BATCH, shuffle=True)
+    compare(lambda: list(problem.batches()), lambda: list(loader), goal=1 / 40)
+
+
+def test_live_dropout_against_torchs(compare):
+    x = torch.rand(100, 20, 24, 24).to(memory_format=torch.channels_last).requires_grad_()
+    compare(lambda: live_dropout(x, 0.5).sum().backward(), lambda: F.dropout(x, 0.5).sum().backward(), goal=0.4)
