@@ -16,7 +16,7 @@ def flow(dim: int, hidden: int, steps: int) -> nn.Module:
 
 
 class RealNvp(nn.Module):
-    """Masked RealNVP steps, as in Louizos & Welling 2017, arXiv 1703.01961, equation 9.
+    """Masked RealNVP steps, as in Louizos & Welling 2017, arXiv 1703.01961, section 2.2.
 
     ``z <- m z + (1 - m) (z g + (1 - g) mu)``, with the shift mu and the gate g computed from the masked ``m z`` and a
     log-determinant of ``sum (1 - m) log g``. A call without masks draws fresh ones, Bernoulli(1/2), for every z: the
