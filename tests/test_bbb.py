@@ -12,6 +12,7 @@ from bbh_bench.errors import ContractError
 from bbh_bench.methods.bbb import Bbb, Gaussians, LocalLayer
 from bbh_bench.stages import seed_everything
 from bbh_bench.testing import check_method, small_network, small_problem
+from bbh_bench.training import annealed
 from bbh_bench.weights import forward, layers, with_layers
 
 
@@ -19,7 +20,7 @@ from bbh_bench.weights import forward, layers, with_layers
 def test_recovers_the_best_factorised_gaussian_of_linear_regression(local):
     """Oracle: the posterior in closed form, whose best factorised Gaussian has its mean and the variances 1 / Lambda_ii."""
     regression = linear_regression()
-    method = Bbb(lr=0.03, log_variance=-3, local=local, likelihood_draws=8)
+    method = Bbb(lr=0.01, log_variance=-5, local=local, likelihood_draws=8)
     seed_everything(0)
     posterior = method.fit(regression.problem(epochs=500))
     mean, std = regression.by_weight(posterior.mean), regression.by_weight(posterior.std)
@@ -148,12 +149,20 @@ def test_stand_ins_are_found_wherever_they_are_and_share_the_weights():
     assert with_layers(network.head, {network.head: network.twice}) is network.twice
 
 
-def test_annealing_begins_without_the_kl():
-    """With the KL at full weight from the start a prior far from the weights pulls them in; annealed over all, less."""
-    problem = small_problem(epochs=10)
-    sizes = []
-    for anneal in (0.0, 1.0):
+def test_the_kl_is_counted_once_per_example_and_annealed_from_nothing():
+    """Oracle: the loss at the first step, with the same draws, differs by KL / N of the initial Gaussians."""
+    first = []
+    for anneal in (0.0, 0.5):
+        told = []
+        problem = replace(small_problem(epochs=1), progress=lambda fraction, loss, told=told: told.append(loss))
         seed_everything(0)
-        posterior = Bbb(prior_scale=0.01, lr=0.01, anneal=anneal).fit(problem)
-        sizes.append(posterior.mean["8.weight"].square().sum().item())
-    assert sizes[0] < sizes[1]
+        Bbb(anneal=anneal, prior_scale=0.5).fit(problem)
+        first.append(told[0])
+    seed_everything(0)
+    initial = Gaussians(layers(small_network(), "bbb"), log_variance=-9).kl(0.5).item()
+    assert first[0] - first[1] == pytest.approx(initial / 60, rel=1e-4)
+
+
+def test_annealing_rises_in_a_line():
+    assert [annealed(step, 100, 0.2) for step in (0, 5, 10, 20, 99)] == [0, 0.25, 0.5, 1, 1]
+    assert annealed(0, 100, 0) == 1
