@@ -52,3 +52,8 @@ def kernels(network: nn.Module) -> list[Tensor]:
 def negative_log_prior(weights: Iterable[Tensor], scale: float) -> Tensor:
     """``sum(w ** 2) / (2 scale ** 2)``, in nats: minus the log-density of N(0, scale^2), less its constant."""
     return torch.stack([weight.square().sum() for weight in weights]).sum() / (2 * scale**2)
+
+
+def annealed(step: int, steps: int, share: float) -> float:
+    """The weight of a prior term that rises from 0 to 1 over the first ``share`` of the steps; 1 at once if share is 0."""
+    return min(1.0, step / (share * steps)) if share else 1.0

@@ -4,13 +4,15 @@ A loop over draws, not a batched kernel: on a CPU convolutions are bound by arit
 convolutions were measured slower than the loop.
 """
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from bbh_bench.api import Posterior, Predict
+from bbh_bench.errors import ContractError
 
 Draws = dict[str, Tensor]
 """Weights by the name they have in the network, n draws of each: ``[n, *shape]``."""
@@ -42,3 +44,25 @@ class WeightPosterior(Posterior):
         with torch.no_grad():
             draws = self.draw(n)
         return lambda x: forward(self.network, draws, x)
+
+
+def layers(network: nn.Module, method: str) -> dict[str, nn.Linear | nn.Conv2d]:
+    """The dense and convolutional layers by name, whose weights ``method`` is to draw. Raises ``ContractError`` if none."""
+    found = {name: layer for name, layer in network.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)}
+    if not found:
+        raise ContractError(
+            f"method '{method}' needs a network with an nn.Linear or an nn.Conv2d, whose weights it draws."
+        )
+    return found
+
+
+def with_layers(network: nn.Module, stand_ins: Mapping[nn.Module, nn.Module]) -> nn.Module:
+    """The network with stand-ins for some of its layers, wherever they are; it shares all its weights with the original."""
+    memo: dict[int, object] = {id(layer): stand_in for layer, stand_in in stand_ins.items()}
+    memo |= {id(weight): weight for weight in [*network.parameters(), *network.buffers()]}
+    return copy.deepcopy(network, memo)  # what the memo holds isn't copied, but put in place
+
+
+def with_noise(mean: Tensor, variance: Tensor) -> Tensor:
+    """A draw of N(mean, variance), differentiable in both where the variance is 0 too."""
+    return mean + variance.clamp_min(1e-16).sqrt() * torch.randn_like(mean)

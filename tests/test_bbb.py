@@ -1,0 +1,168 @@
+"""Bayes by Backprop against posteriors that are known, and its two ways of drawing against each other."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from helpers import linear_regression
+from torch import nn
+from torch.distributions import Normal, kl_divergence
+
+from bbh_bench.errors import ContractError
+from bbh_bench.methods.bbb import Bbb, Gaussians, LocalLayer
+from bbh_bench.stages import seed_everything
+from bbh_bench.testing import check_method, small_network, small_problem
+from bbh_bench.training import annealed
+from bbh_bench.weights import forward, layers, with_layers
+
+
+@pytest.mark.parametrize("local", [False, True])
+def test_recovers_the_best_factorised_gaussian_of_linear_regression(local):
+    """Oracle: the posterior in closed form, whose best factorised Gaussian has its mean and the variances 1 / Lambda_ii."""
+    regression = linear_regression()
+    method = Bbb(lr=0.01, log_variance=-5, local=local, likelihood_draws=8)
+    seed_everything(0)
+    posterior = method.fit(regression.problem(epochs=500))
+    mean, std = regression.by_weight(posterior.mean), regression.by_weight(posterior.std)
+    best = regression.precision.diagonal() ** -0.5
+    assert (
+        (mean - regression.mean).abs() < 0.25 * best
+    ).all()  # Adam at a constant rate keeps moving about the optimum
+    assert torch.allclose(std, best, rtol=0.12)
+    assert (
+        regression.covariance.diagonal().sqrt() > 1.15 * best
+    ).any()  # the true marginals are wider: not the same test
+
+
+def test_contract_with_local_units():
+    check_method(Bbb(local=True))
+
+
+def test_the_kl_is_that_of_torch_distributions_over_all_weights_and_biases():
+    seed_everything(0)
+    gaussians = Gaussians(layers(small_network(), "bbb"), log_variance=-3)
+    expected = sum(
+        kl_divergence(Normal(w, gaussians.std(k)), Normal(0.0, 0.7)).sum() for k, w in gaussians.mean.items()
+    )
+    assert gaussians.kl(0.7).item() == pytest.approx(expected.item(), rel=1e-5)
+    assert set(gaussians.mean) == {name for name, _ in small_network().named_parameters()}
+
+
+def test_draws_have_the_learnt_mean_and_std():
+    """4,000 draws, five standard errors."""
+    seed_everything(0)
+    posterior = Bbb(log_variance=-2).fit(small_problem(epochs=2))
+    for name, draws in posterior.draw(4000).items():
+        mean, std = posterior.mean[name], posterior.std[name]
+        assert ((draws.mean(0) - mean).abs() < 5 * std / 4000**0.5).all()
+        assert torch.allclose(draws.std(0), std, rtol=5 / 8000**0.5)
+    assert posterior.parameters == 2 * sum(p.numel() for p in small_network().parameters())
+
+
+class Nested(nn.Module):
+    """Layers inside layers, one used twice, strides and padding, none with a bias but the last, and a normalisation."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(1, 4, 3, stride=2, padding=1, padding_mode="circular", bias=False), nn.ReLU()
+        )
+        self.norm = nn.GroupNorm(2, 4)
+        self.twice = nn.Linear(36, 36, bias=False)
+        self.head = nn.Linear(36, 3)
+
+    def forward(self, x):
+        x = self.norm(self.body(x)).flatten(1)
+        return self.head(self.twice(self.twice(x).relu()).relu())
+
+
+@pytest.mark.parametrize("local", [False, True])
+def test_any_network_of_standard_layers(local):
+    problem = replace(small_problem(epochs=60), network=Nested)
+    seed_everything(0)
+    posterior = Bbb(local=local, lr=3e-3).fit(problem)
+    assert set(posterior.mean) == {"body.0.weight", "twice.weight", "head.weight", "head.bias"}
+    assert not torch.allclose(posterior.network.norm.weight, torch.ones(4))  # a point, and learnt
+    outputs = posterior.sample(8)(problem.x)
+    assert (outputs.softmax(-1).mean(0).argmax(-1) == problem.y).float().mean() > 0.6
+
+
+def test_a_network_without_weights_to_draw_is_refused():
+    problem = replace(small_problem(), network=lambda: nn.Sequential(nn.Flatten(), nn.LayerNorm(36)))
+    with pytest.raises(ContractError, match=r"method 'bbb' needs a network with an nn.Linear"):
+        Bbb().fit(problem)
+
+
+@pytest.mark.parametrize("layer", [nn.Linear(6, 4), nn.Conv2d(2, 3, 3, stride=2, padding=1)])
+def test_local_units_have_the_mean_and_variance_of_weight_draws(layer):
+    """Oracles: 20,000 weight draws through the layer, and the two moments in closed form for the dense one."""
+    seed_everything(0)
+    gaussians = Gaussians({"": layer}, log_variance=-2)
+    x = torch.randn(1, 6) if isinstance(layer, nn.Linear) else torch.randn(1, 2, 4, 4)
+    n = 20_000
+    with torch.no_grad():
+        drawn = forward(layer, gaussians.draw(n), x)[:, 0]
+        local = LocalLayer(layer, gaussians.variances(""))(x.expand(n, *x.shape[1:]))
+        error = 5 * (2 * drawn.var(0) / n).sqrt()
+        assert ((drawn.mean(0) - local.mean(0)).abs() < error).all()
+        assert torch.allclose(drawn.var(0), local.var(0), rtol=5 * (4 / n) ** 0.5)
+        if isinstance(layer, nn.Linear):
+            variance = (x.square().sum() + 1) * torch.tensor(-2.0).exp()
+            assert torch.allclose(local.var(0), variance.expand(4), rtol=0.05)
+
+
+def test_local_units_are_drawn_for_every_image():
+    seed_everything(0)
+    layer = nn.Linear(6, 4)
+    units = LocalLayer(layer, Gaussians({"": layer}, log_variance=-2).variances(""))(torch.ones(50, 6))
+    assert len(units.unique(dim=0)) == 50
+
+
+def test_gradients_of_local_units_are_finite_where_all_inputs_are_zero():
+    layer = nn.Linear(6, 4, bias=False)
+    gaussians = Gaussians({"": layer}, log_variance=-9)
+    x = torch.zeros(3, 6, requires_grad=True)
+    LocalLayer(layer, gaussians.variances(""))(x).sum().backward()
+    assert x.grad.isfinite().all()
+    assert gaussians.log_variance["weight"].grad.isfinite().all()
+
+
+def test_every_parameter_gets_a_gradient_from_the_kl_and_the_likelihood():
+    seed_everything(0)
+    network = small_network()
+    gaussians = Gaussians(layers(network, "bbb"), log_variance=-3)
+    everything = [*gaussians.mean.values(), *gaussians.log_variance.values()]
+    with torch.no_grad():
+        for weight in gaussians.mean.values():
+            weight.add_(0.1)  # biases begin at the prior's mean, where the KL has no slope
+    for value in (gaussians.kl(1.0), forward(network, gaussians.draw(2), small_problem().x).square().sum()):
+        assert all(gradient.abs().sum() > 0 for gradient in torch.autograd.grad(value, everything))
+
+
+def test_stand_ins_are_found_wherever_they_are_and_share_the_weights():
+    network = Nested()
+    noisy = with_layers(network, {network.twice: nn.Identity()})
+    assert isinstance(noisy.twice, nn.Identity)
+    assert isinstance(network.twice, nn.Linear)
+    assert noisy.head is not network.head
+    assert noisy.head.weight is network.head.weight
+    assert with_layers(network.head, {network.head: network.twice}) is network.twice
+
+
+def test_the_kl_is_counted_once_per_example_and_annealed_from_nothing():
+    """Oracle: the loss at the first step, with the same draws, differs by KL / N of the initial Gaussians."""
+    first = []
+    for anneal in (0.0, 0.5):
+        told = []
+        problem = replace(small_problem(epochs=1), progress=lambda fraction, loss, told=told: told.append(loss))
+        seed_everything(0)
+        Bbb(anneal=anneal, prior_scale=0.5).fit(problem)
+        first.append(told[0])
+    seed_everything(0)
+    initial = Gaussians(layers(small_network(), "bbb"), log_variance=-9).kl(0.5).item()
+    assert first[0] - first[1] == pytest.approx(initial / 60, rel=1e-4)
+
+
+def test_annealing_rises_in_a_line():
+    assert [annealed(step, 100, 0.2) for step in (0, 5, 10, 20, 99)] == [0, 0.25, 0.5, 1, 1]
+    assert annealed(0, 100, 0) == 1
