@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable
 from itertools import islice
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -12,13 +13,25 @@ from bbh_bench.api import Problem
 REPORT_EVERY = 20  # steps; reading the loss waits for a GPU
 
 
+class Optimiser(Protocol):
+    """What the loop needs of an optimiser; torch's have it."""
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        ...
+
+    def step(self) -> object:
+        """Take one step."""
+        ...
+
+
 class Diverged(Exception):
     """The loss is no longer a finite number."""
 
 
 def minimise(
     problem: Problem,
-    optimiser: torch.optim.Optimizer,
+    optimiser: Optimiser,
     loss: Callable[[Tensor, Tensor, int], Tensor],
 ) -> None:
     """Take the problem's whole budget of batches, one optimiser step each.
@@ -28,7 +41,7 @@ def minimise(
     """
     steps = problem.steps
     for step, (x, y) in enumerate(islice(problem.batches(), steps)):
-        optimiser.zero_grad(set_to_none=True)
+        optimiser.zero_grad()
         value = loss(x, y, step)
         value.backward()
         optimiser.step()
@@ -54,6 +67,7 @@ def negative_log_prior(weights: Iterable[Tensor], scale: float) -> Tensor:
     return torch.stack([weight.square().sum() for weight in weights]).sum() / (2 * scale**2)
 
 
-def annealed(step: int, steps: int, share: float) -> float:
-    """The weight of a prior term that rises from 0 to 1 over the first ``share`` of the steps; 1 at once if share is 0."""
-    return min(1.0, step / (share * steps)) if share else 1.0
+def annealed(step: int, steps: int, share: float, wait: float = 0.0) -> float:
+    """The weight of a prior term: 0 for a share ``wait`` of the steps, then rising to 1 over a further ``share`` of them."""
+    past = step / steps - wait
+    return min(1.0, max(0.0, past / share)) if share else float(past >= 0)

@@ -66,3 +66,12 @@ def with_layers(network: nn.Module, stand_ins: Mapping[nn.Module, nn.Module]) ->
 def with_noise(mean: Tensor, variance: Tensor) -> Tensor:
     """A draw of N(mean, variance), differentiable in both where the variance is 0 too."""
     return mean + variance.clamp_min(1e-16).sqrt() * torch.randn_like(mean)
+
+
+def drawn_shapes(network: nn.Module, method: str) -> dict[str, torch.Size]:
+    """Shapes, by name in the network, of the weights and biases of its ``layers``."""
+    return {
+        name: weight.shape
+        for prefix, layer in layers(network, method).items()
+        for name, weight in layer.named_parameters(prefix)
+    }

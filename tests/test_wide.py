@@ -1,0 +1,38 @@
+"""Oracle: torch's Adam on nn.Linear."""
+
+import torch
+from torch import nn
+
+from bbh_bench.wide import BLOCK, WideAdam, WideLinear
+
+
+def test_the_steps_are_those_of_adam_on_the_whole_gradient():
+    torch.manual_seed(0)
+    wide = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), WideLinear(8, 2 * BLOCK + 7))
+    plain = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2 * BLOCK + 7))
+    plain.load_state_dict(wide.state_dict())
+    ours, theirs = WideAdam(wide, lr=0.01, eps=1e-5), torch.optim.Adam(plain.parameters(), lr=0.01, eps=1e-5)
+    for step in range(6):
+        x = torch.randn(5, 3)
+        for network, optimiser in ((wide, ours), (plain, theirs)):
+            optimiser.zero_grad()
+            for rows in (x[:2], x[2:]):  # two backward passes add up
+                network(rows).sin().square().sum().backward()
+            optimiser.step()
+        for ours_now, theirs_now in zip(wide.parameters(), plain.parameters(), strict=True):
+            assert torch.allclose(ours_now, theirs_now, rtol=1e-4, atol=1e-6), step
+
+
+def test_inputs_get_the_gradient_of_a_linear_layer():
+    torch.manual_seed(0)
+    layer, x = WideLinear(4, 9), torch.randn(3, 4, requires_grad=True)
+    (layer(x) * torch.arange(9.0)).sum().backward()
+    assert torch.allclose(x.grad, (torch.arange(9.0) @ layer.weight).expand(3, 4), atol=1e-5)
+    assert layer.weight.grad is None
+
+
+def test_a_layer_without_a_gradient_stays():
+    layer = WideLinear(4, 9)
+    before = layer.weight.clone()
+    WideAdam(layer, lr=0.1).step()
+    assert layer.weight.equal(before)
