@@ -21,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="run methods on tasks; finished cells are skipped")
     run.add_argument("--task", action="append", metavar="T", help=f"a task; may be repeated (default: {DEFAULT_TASK})")
-    run.add_argument("--method", action="append", metavar="M", help="a method; may be repeated (default: all)")
+    run.add_argument("--method", action="append", metavar="M", help="a method; may be repeated (default: all built-in)")
     run.add_argument(
         "--seeds", default="0,1,2", metavar="S", help="whole numbers, separated by commas (default: 0,1,2)"
     )
@@ -116,7 +116,10 @@ def _report(options: argparse.Namespace) -> int:
     from bbh_bench.leaderboard import render  # noqa: PLC0415
     from bbh_bench.store import Store  # noqa: PLC0415
 
-    board = render(Store(Path(options.records)).records(), Path(options.out or options.records))
+    records = Store(Path(options.records)).records()
+    out = Path(options.out or options.records)
+    Store(out).prepare()
+    board = render(records, out)
     print(f"wrote {board}")
     return 0
 

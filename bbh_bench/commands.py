@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from bbh_bench.api import Curves, Scores
 from bbh_bench.data import data_folder
 from bbh_bench.errors import BenchError, RecordError
 from bbh_bench.executors import inline
@@ -16,6 +17,7 @@ from bbh_bench.plugins import Catalogue, plugins
 from bbh_bench.provenance import provenance
 from bbh_bench.record import Record, fingerprint
 from bbh_bench.runner import Bench
+from bbh_bench.scoring import BETTER
 from bbh_bench.store import Store, write_atomically
 
 SAME = 1e-9  # relative
@@ -32,12 +34,13 @@ def run(
     store = Store(records)
     cells = plan(catalogue, list(dict.fromkeys(tasks)), list(dict.fromkeys(methods)), numbers)
     left = unfinished(cells, store, replace)
-    board = store.records() if records.is_dir() else []  # a record that can't be read must show before hours are spent
-    del board
+    if records.is_dir():
+        store.records()  # one that can't be read must show before hours are spent
     loaded = {task.name: task.load(folder) for task in {cell.task.name: cell.task for cell in left}.values()}
     if len(left) < len(cells):
         print(f"{len(cells) - len(left)} of {len(cells)} cells are finished already.")
     bench = Bench(chosen, tuple(catalogue.metrics.things()), provenance(chosen, {cell.distribution for cell in left}))
+    store.prepare()
     failed = 0
     for number, (cell, record, arrays) in enumerate(inline(bench, left, loaded), start=1):
         store.put(record, arrays)
@@ -75,6 +78,8 @@ def publish(records: Path, to: Path, tasks: list[str], methods: list[str], repla
     if not chosen:
         raise RecordError(f"There is no such record in '{records}'; `bbh-bench run` makes records.")
     fresh = [record for record in chosen if _publishable(record, source, target, catalogue, replace)]
+    target.prepare()
+    target.records()  # a damaged board must show before anything is copied
     for record in fresh:
         path = target.root / record.path
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -91,6 +96,8 @@ def _publishable(record: Record, source: Store, target: Store, catalogue: Catalo
     where = f"The record '{source.root / record.path}'"
     if record.status != "finished":
         raise RecordError(f"{where} is of a failed cell. Run it again, or choose others with --task and --method.")
+    if record.task["name"] not in set(catalogue.tasks):
+        raise RecordError(f"{where} is of a task that isn't installed. Install it, or choose others with --task.")
     task = catalogue.tasks[record.task["name"]]
     if record.task["fingerprint"] != fingerprint(task.specification()):
         raise RecordError(
@@ -99,7 +106,10 @@ def _publishable(record: Record, source: Store, target: Store, catalogue: Catalo
         )
     wrong = mismatches(record, source, catalogue)
     if wrong:
-        raise RecordError(f"{where} has scores that its predictions don't give ({', '.join(wrong)}). Run it again.")
+        raise RecordError(
+            f"{where} has figures that its predictions don't give ({', '.join(wrong[:5])}). "
+            "Run it again with --replace."
+        )
     there = target.get(record.path)
     if there is not None and there != record and not replace:
         raise RecordError(f"{where} differs from the published one. Give --replace to replace that.")
@@ -107,28 +117,61 @@ def _publishable(record: Record, source: Store, target: Store, catalogue: Catalo
 
 
 def verify(records: Path) -> int:
-    """Recompute every score of every finished record. Returns 1 where one isn't the same to the last digit."""
+    """Recompute every score and curve of every finished record. Returns 1 where one can't be had again."""
     catalogue = _catalogue()
     store = Store(records)
-    bad = 0
     finished = [record for record in store.records() if record.status == "finished"]
-    for record in finished:
-        wrong = mismatches(record, store, catalogue)
-        if wrong:
-            bad += 1
-            print(f"{record.path}: not what the predictions give: {', '.join(wrong)}")
-    print(f"{len(finished) - bad} of {len(finished)} finished records have the scores that their predictions give.")
-    return 1 if bad else 0
+    wrong = {record.path: _complaint(record, store, catalogue) for record in finished}
+    for path, complaint in wrong.items():
+        if complaint:
+            print(f"{path}: {complaint}")
+    good = sum(not complaint for complaint in wrong.values())
+    print(f"{good} of {len(finished)} finished records have the scores that their predictions give.")
+    return 0 if good == len(finished) else 1
+
+
+def _complaint(record: Record, store: Store, catalogue: Catalogue) -> str:
+    if record.task["name"] not in set(catalogue.tasks):
+        return f"the task isn't installed here (its method came with '{record.method['distribution']}')"
+    try:
+        names = mismatches(record, store, catalogue)
+    except RecordError as error:
+        return str(error)
+    return f"not what the predictions give: {', '.join(names)}" if names else ""
 
 
 def mismatches(record: Record, store: Store, catalogue: Catalogue) -> list[str]:
-    """Names of the scores that differ from those recomputed with the installed metrics. Raises ``RecordError``.
+    """Names of the figures that differ from those recomputed, or that one side lacks. Raises ``RecordError``.
 
-    The same machine gives the same bits; another's vector units may round the last of them otherwise.
+    A metric that isn't installed here can't be checked, and its figures are passed over. The same machine gives the same
+    bits; another's vector units may round the last of them otherwise.
     """
-    again, _ = catalogue.tasks[record.task["name"]].score(store.arrays(record), catalogue.metrics.things())
-    installed = again.keys() & record.scores.keys()  # a plugin's metric may be missing here
-    return sorted(name for name in installed if not math.isclose(again[name], record.scores[name], rel_tol=SAME))
+    known = [metric for metric in catalogue.metrics.things() if metric.name in record.better]
+    try:
+        again = _flat(*catalogue.tasks[record.task["name"]].score(store.arrays(record), known))
+    except (KeyError, ValueError, IndexError) as error:
+        raise RecordError(
+            f"The predictions of '{store.root / record.path}' can't be scored ({error!r}). Run the cell again with --replace."
+        ) from error
+    held = _flat(record.scores, record.curves)
+    foreign = record.better.keys() - {metric.name for metric in known} - BETTER.keys()
+    checked = {name for name in held if name.rpartition("/")[2] not in foreign}
+    return sorted(
+        name
+        for name in checked | again.keys()
+        if name not in held or name not in again or not math.isclose(again[name], held[name], rel_tol=SAME)
+    )
+
+
+def _flat(scores: Scores, curves: Curves) -> dict[str, float]:
+    """Scores and every point of every curve, by name."""
+    points = {
+        f"{name}/{column}/{k}": value
+        for name, curve in curves.items()
+        for column, values in curve.items()
+        for k, value in enumerate(values)
+    }
+    return scores | points
 
 
 def _catalogue() -> Catalogue:

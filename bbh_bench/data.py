@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -86,9 +87,11 @@ class DataFile:
         try:
             with TemporaryDirectory() as scratch:  # nothing half done reaches the folder
                 download_and_extract_archive(self.url, scratch, filename=target.name + ".gz")
+                if sha256((Path(scratch) / target.name).read_bytes()) != self.sha256:
+                    raise OSError("what it gives is another file")
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.move(Path(scratch) / target.name, target)
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, EOFError, zlib.error) as error:
             if isinstance(error, HTTPError):
                 error.close()  # it holds the connection
             raise DataError(

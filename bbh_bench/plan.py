@@ -1,11 +1,12 @@
 """Which cells a run consists of: task x method x seed."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from bbh_bench.api import Method, Task
-from bbh_bench.errors import BenchError, RecordError
-from bbh_bench.plugins import Catalogue
+from bbh_bench.errors import BenchError, ContractError, RecordError
+from bbh_bench.plugins import DISTRIBUTION, Catalogue
 from bbh_bench.record import cell_path, describe, fingerprint
 from bbh_bench.store import Store
 
@@ -31,14 +32,29 @@ class Cell:
 
 
 def plan(catalogue: Catalogue, tasks: list[str], methods: list[str], seeds: list[int]) -> list[Cell]:
-    """All combinations, tasks outermost. No methods named: all of them. Raises ``UnknownName``."""
-    entries = [catalogue.methods.entry(name) for name in methods or catalogue.methods]
+    """All combinations, tasks outermost. No methods named: every built-in one.
+
+    Raises ``UnknownName``, and ``ContractError`` for a method whose hyperparameters a record can't hold.
+    """
+    built_in = [name for name, entry in catalogue.methods.entries.items() if entry.distribution == DISTRIBUTION]
+    entries = [catalogue.methods.entry(name) for name in methods or built_in]
+    for entry in entries:
+        _check_hyperparameters(entry.thing)
     return [
         Cell(task, entry.thing, entry.distribution, entry.line, seed)
         for task in [catalogue.tasks[name] for name in tasks]
         for entry in entries
         for seed in seeds
     ]
+
+
+def _check_hyperparameters(method: Method) -> None:
+    try:
+        json.dumps(describe(method), allow_nan=False)
+    except ValueError as error:
+        raise ContractError(
+            f"Method '{method.name}' has a hyperparameter that a record can't hold ({error}); use None instead."
+        ) from error
 
 
 def seeds(text: str) -> list[int]:
@@ -53,14 +69,14 @@ def seeds(text: str) -> list[int]:
 
 
 def unfinished(cells: list[Cell], store: Store, replace: bool) -> list[Cell]:
-    """The cells that still have to run: those without a record, and those whose record is of a failure.
+    """The cells that still have to run: those without a record, with a failure's, or with lost predictions.
 
     Raises ``RecordError`` where a finished record was made with other settings, unless ``replace``.
     """
     left = []
     for cell in cells:
         record = store.get(cell.path)
-        if record is None or record.status == "failed" or replace:
+        if record is None or record.status == "failed" or replace or not store.complete(record):
             left.append(cell)
             continue
         if record.task["fingerprint"] != fingerprint(cell.task.specification()):

@@ -90,7 +90,7 @@ class Plugins:
             self.manager.register(plugin, name=name)
             self.manager.check_pending()
             _check_markers(plugin)
-        except Exception as error:  # a stranger's module may raise anything at import
+        except (Exception, SystemExit) as error:  # a stranger's module may raise anything at import
             if self.manager.has_plugin(name):
                 self.manager.unregister(name=name)
             self.problems.append(_report(distribution, error))
@@ -109,13 +109,17 @@ class Plugins:
     def _collect(self, hook: str, problems: list[str]) -> dict[str, Entry[Any]]:
         found: dict[str, Entry[Any]] = {}
         implementations = getattr(self.manager.hook, hook).get_hookimpls()
+        implementations.sort(
+            key=lambda each: int(each.plugin_name.partition(":")[2])
+        )  # built-ins first, whatever a hook asks
         for implementation in implementations:
             distribution = implementation.plugin_name.partition(":")[0]
             try:
-                things = implementation.function()
-                if not isinstance(things, Iterable):
-                    raise ContractError(f"its hook {hook}() returned {things!r}; return a list.")
-            except Exception as error:  # a stranger's hook may raise anything
+                returned = implementation.function()
+                if not isinstance(returned, Iterable):
+                    raise ContractError(f"its hook {hook}() returned {returned!r}; return a list.")
+                things = list(returned)
+            except (Exception, SystemExit) as error:  # a stranger's hook may raise anything
                 problems.append(_report(distribution, error))
                 continue
             for thing in things:
@@ -138,7 +142,7 @@ def plugins(external: bool = True) -> Plugins:
     return found
 
 
-def _report(distribution: str, error: Exception) -> str:
+def _report(distribution: str, error: BaseException) -> str:
     if isinstance(error, ContractError):
         return f"The plugin of distribution '{distribution}' breaks its contract: {error}"
     if isinstance(error, pluggy.PluginValidationError):

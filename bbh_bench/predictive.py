@@ -46,21 +46,23 @@ def chunk_size(device: torch.device) -> int:
 
 
 @torch.no_grad()
-def predict(networks: Predict, x: Tensor, device: torch.device) -> Arrays:
-    """Average n frozen networks over inputs ``x`` ``[N, ...]``.
+def predict(networks: Predict, x: Tensor, device: torch.device, classes: int) -> Arrays:
+    """Average n frozen networks over inputs ``x`` ``[N, ...]``, K ``classes``.
 
     Returns ``log_odds`` ``[N, K]``, the log mean probabilities less each row's largest, and ``mutual_information``
     ``[N]``, both float16: the range of logarithms makes half precision exact to 0.05 % of every log-ratio, and a board of
     hundreds of cells fits in git. ``decode`` reads them back.
 
-    Raises ``ContractError`` for outputs of another shape than ``[n, N, K]`` and for those that aren't finite.
+    Raises ``ContractError`` for outputs of another shape than ``[n, N, K]``, n at least 1, and for those that aren't finite.
     """
     log_odds, information = [], []
     for part in x.split(chunk_size(device)):
         logits = networks(part.to(device))
-        if logits.dim() != 3 or logits.shape[1] != len(part):
+        shape = list(logits.shape)
+        if len(shape) != 3 or shape[0] == 0 or shape[1:] != [len(part), classes]:
             raise ContractError(
-                f"the posterior's networks answered {len(part)} inputs with shape {list(logits.shape)}; it must be [n, B, K]."
+                f"the posterior's networks answered {len(part)} inputs with shape {shape}; "
+                f"it must be [n, {len(part)}, {classes}]: networks, inputs, classes."
             )
         if not logits.isfinite().all():
             bad = int((~logits.isfinite()).any(-1).any(0).sum())

@@ -49,18 +49,22 @@ class Record:
     def read(path: Path) -> "Record":
         """Raises ``RecordError`` for what isn't a record, and for one of a newer schema."""
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
         except (OSError, ValueError) as error:
             raise RecordError(
                 f"The record '{path}' can't be read ({error}). Delete it and run its cell again."
             ) from error
         schema = content.get("schema") if isinstance(content, dict) else None
-        if not isinstance(schema, int):
+        if type(schema) is not int:
             raise RecordError(f"'{path}' is no record: it has no schema number. Delete it, or move it elsewhere.")
         if schema > SCHEMA:
             raise RecordError(
                 f"The record '{path}' is of schema {schema} and this bbh-bench reads up to {SCHEMA}. "
                 "Upgrade it: pip install --upgrade bbh-bench."
+            )
+        if schema < SCHEMA:
+            raise RecordError(
+                f"The record '{path}' is of schema {schema}, older than the {SCHEMA} of this bbh-bench. Run its cell again."
             )
         expected = {field.name for field in fields(Record)}
         if content.keys() != expected:
@@ -78,9 +82,24 @@ class Record:
             self.task[key]
         for key in ("name", "distribution", "line", "hyperparameters"):
             self.method[key]
+        for key in ("packages", "commit", "dirty", "command", "hardware", "started"):
+            self.provenance[key]
+        for key in ("accelerator", "processor", "threads"):
+            self.provenance["hardware"][key]
+        for key in ("file", "sha256") if self.status == "finished" else ("type", "message", "traceback"):
+            (self.predictions if self.status == "finished" else self.error)[key]
+        if self.status == "finished" and self.task["headline"] not in self.scores:
+            raise ValueError(f"no {self.task['headline']} among its scores")
+        for curve in self.curves.values():
+            if len({len(column) for column in curve.values()}) != 1:
+                raise ValueError("a curve has columns of different lengths")
         if self.status not in ("finished", "failed") or not isinstance(self.seed, int):
             raise ValueError(f"status {self.status!r}, seed {self.seed!r}")
         return self
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no number")
 
 
 def assert_numbers(values: Mapping[str, object]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from bbh_bench.api import Arrays, LoadedTask, Metric, Problem
+from bbh_bench.api import Arrays, LoadedTask, Metric
 from bbh_bench.cost import PeakMemory, costs, reference_steps
 from bbh_bench.data import sealed
 from bbh_bench.errors import ContractError
@@ -57,37 +57,41 @@ def run_cell(bench: Bench, cell: Cell, loaded: LoadedTask, progress: Progress) -
         provenance=bench.provenance | {"started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())},
         error={},
     )
+    start = time.perf_counter()
     try:
-        arrays, cost = _measure(bench, cell, loaded, progress)
+        arrays, cost, busy = _measure(bench, cell, loaded, progress)
         scores, curves = cell.task.score(arrays, bench.metrics)
         odd = [name for name, value in scores.items() if not math.isfinite(value)]
         if odd:
             raise ContractError(f"these scores aren't finite: {', '.join(odd)}.")
-    except Exception as error:  # whatever a method raises is its failure, not the run's
+        total = time.perf_counter() - start
+        cost |= {"total/seconds": total, "overhead/seconds": total - busy}
+        finished = replace(record, status="finished", scores=scores, curves=curves, cost=cost)
+        finished.to_json()  # what can't be written must fail here
+    except (Exception, SystemExit) as error:  # whatever a method raises is its failure, not the run's
         what = {"type": type(error).__name__, "message": str(error), "traceback": traceback.format_exc()}
         return replace(record, error=what), {}
-    return replace(record, status="finished", scores=scores, curves=curves, cost=cost), arrays
+    return finished, arrays
 
 
-def _measure(bench: Bench, cell: Cell, loaded: LoadedTask, progress: Progress) -> tuple[Arrays, dict[str, float]]:
-    """The arrays that scores come from, and the cost columns."""
-    start = time.perf_counter()
+def _measure(
+    bench: Bench, cell: Cell, loaded: LoadedTask, progress: Progress
+) -> tuple[Arrays, dict[str, float], float]:
+    """The arrays that scores come from, the cost columns, and the seconds of all stages."""
     memory = PeakMemory(bench.device)
     problem = replace(loaded.problem(bench.device), progress=progress.fitting)
     seed_everything(cell.seed, "reference")
     reference = reference_steps(problem)
     stages = Stages(cell.seed, bench.device, progress.stage)
-    posterior = _fit(cell, problem, stages)
-    arrays = loaded.evaluate(posterior, bench.device, stages)
+    with sealed(f"method '{cell.method.name}'"):
+        with stages("fit"):
+            posterior = cell.method.fit(problem)
+        if not isinstance(getattr(posterior, "parameters", None), int):
+            raise ContractError("the posterior needs `parameters`: how many numbers were learnt, an integer.")
+        arrays = loaded.evaluate(posterior, bench.device, stages)
     reference += reference_steps(problem)
     cost = costs(stages, reference, problem, posterior.parameters) | {"peak_memory_bytes": memory.bytes()}
-    total = time.perf_counter() - start
-    return arrays, cost | {"total/seconds": total, "overhead/seconds": total - sum(stages.seconds.values())}
-
-
-def _fit(cell: Cell, problem: Problem, stages: Stages) -> Any:
-    with stages("fit"), sealed(f"method '{cell.method.name}'"):
-        return cell.method.fit(problem)
+    return arrays, cost, sum(stages.seconds.values())
 
 
 def warm_up(bench: Bench, loaded: Iterable[LoadedTask]) -> None:

@@ -32,6 +32,25 @@ class Store:
             found.append(record)
         return found
 
+    def prepare(self) -> None:
+        """Make sure that the folder can be written to. Raises ``RecordError``."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with NamedTemporaryFile(dir=self.root, prefix=".probe."):
+                pass
+        except OSError as error:
+            raise RecordError(
+                f"'{self.root}' can't be written to ({error.strerror}). Name a folder of yours instead."
+            ) from error
+
+    def complete(self, record: Record) -> bool:
+        """Whether a finished record has its predictions beside it, unchanged."""
+        try:
+            self.packed(record)
+        except RecordError:
+            return False
+        return True
+
     def get(self, path: Path) -> Record | None:
         """The record at a relative path, or None. Raises ``RecordError``."""
         return Record.read(self.root / path) if (self.root / path).exists() else None
@@ -39,6 +58,7 @@ class Store:
     def put(self, record: Record, arrays: Mapping[str, np.ndarray]) -> Record:
         """Write predictions, then the record that names them; a reader never sees one half of either."""
         target = self.root / record.path
+        record.to_json()  # what can't be written must fail before anything is
         target.parent.mkdir(parents=True, exist_ok=True)
         if arrays:
             packed = io.BytesIO()

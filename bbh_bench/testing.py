@@ -1,12 +1,18 @@
 """What every plugin must pass: call ``check_method(YourMethod())`` in a test of yours."""
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from bbh_bench.api import Categorical, Method, Posterior, Problem
-from bbh_bench.data import sealed
+from bbh_bench.data import data_folder, sealed
 from bbh_bench.networks import initialise
 from bbh_bench.stages import seed_everything
 
@@ -66,7 +72,7 @@ def check_method(method: Method) -> None:
 def _fit(method: Method, problem: Problem, seed: int) -> Posterior:
     told: list[float] = []
     seed_everything(seed, "fit")
-    with sealed(f"method '{method.name}'"):
+    with sealed(f"method '{method.name}'"), _no_data_files(), _advice("fit"):
         posterior = method.fit(replace(problem, progress=lambda fraction, loss: told.append(fraction)))
     outside = [fraction for fraction in told if not 0 <= fraction <= 1]
     _require(not outside, f"progress was told {outside}; the share that is done lies in [0, 1].")
@@ -75,7 +81,8 @@ def _fit(method: Method, problem: Problem, seed: int) -> Posterior:
 
 def _outputs(posterior: Posterior, x: Tensor, seed: int) -> Tensor:
     seed_everything(seed, "sample")
-    return posterior.sample(DRAWS)(x).detach()
+    with _advice("sample(n)(x)"):
+        return posterior.sample(DRAWS)(x).detach()
 
 
 def _check_posterior(posterior: Posterior) -> None:
@@ -130,6 +137,42 @@ def _check_learns(posterior: Posterior, problem: Problem) -> None:
     _require(
         accuracy > 0.6, f"only {accuracy:.0%} of the training images of a simple problem are right after its budget."
     )
+
+
+@contextmanager
+def _advice(what: str) -> Iterator[None]:
+    """Any exception inside is a broken contract."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        raise AssertionError(f"{what} raised {type(error).__name__}: {error}") from error
+
+
+_watched: ContextVar[bool] = ContextVar("watched", default=False)
+
+
+@cache
+def _watch_files() -> None:
+    """Once a process: audit hooks can't be taken out again, so this one minds its own business unless told to watch."""
+
+    def hook(event: str, arguments: tuple[object, ...]) -> None:
+        if event == "open" and _watched.get() and isinstance(arguments[0], str):
+            path = Path(arguments[0]).absolute()
+            if "datasets" in path.parts or path.is_relative_to(data_folder().absolute()):
+                raise PermissionError(f"it opened the data file '{path}'; use what the Problem holds.")
+
+    sys.addaudithook(hook)
+
+
+@contextmanager
+def _no_data_files() -> Iterator[None]:
+    """Refuse to open files of scikit-learn's data sets and of the data folder."""
+    _watch_files()
+    token = _watched.set(True)
+    try:
+        yield
+    finally:
+        _watched.reset(token)
 
 
 def _require(holds: object, advice: str) -> None:

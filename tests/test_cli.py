@@ -136,10 +136,62 @@ def test_publish_refuses_another_fingerprint_changed_scores_and_a_changed_record
     refused(capsys, ["publish"], "test/nll")
     assert cli.main(["verify"]) == 1
     assert "test/nll" in capsys.readouterr().out
+    curve = held["curves"]["attack/fgsm"] | {"accuracy": [1.0] * 9}
+    path.write_text(json.dumps(held | {"curves": held["curves"] | {"attack/fgsm": curve}}))
+    refused(capsys, ["publish"], "attack/fgsm/accuracy")
+    path.write_text(json.dumps(held | {"scores": held["scores"] | {"attack/pgd/accuracy_area": 1.0}}))
+    refused(capsys, ["publish"], "attack/pgd/accuracy_area")
     path.write_text(json.dumps(held | {"cost": held["cost"] | {"fit/seconds": 0.5}}))
     refused(capsys, ["publish"], "differs from the published one", "--replace")
     assert cli.main(["publish", "--replace"]) == 0
     assert Store(folder / "leaderboard").records()[0].cost["fit/seconds"] == 0.5
+
+
+def test_publish_reads_the_whole_board_before_it_copies(install, folder, capsys):
+    cli.main([*RUN[:-1], "0"])
+    damaged = folder / "leaderboard/other/v1/m/seed0.json"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_text("{")
+    refused(capsys, ["publish"], "other/v1/m/seed0.json")
+    assert [p for p in (folder / "leaderboard").rglob("*") if p.is_file()] == [damaged]
+
+
+def test_verify_goes_on_after_a_record_that_it_cannot_check(install, folder, capsys):
+    cli.main(RUN)
+    (folder / "runs/tiny/v1/quick/seed0.npz").unlink()
+    capsys.readouterr()
+    assert cli.main(["verify"]) == 1
+    said = capsys.readouterr().out
+    assert "seed0.npz" in said
+    assert "1 of 2 finished records" in said
+    install(Things(task=replace(TINY, name="other")))
+    assert cli.main(["verify"]) == 1
+    assert "isn't installed" in capsys.readouterr().out
+    refused(capsys, ["publish"], "isn't installed", "--task")
+
+
+def test_figures_of_a_metric_that_is_not_installed_are_passed_over(install, folder, capsys):
+    cli.main([*RUN[:-1], "0"])
+    path = folder / "runs/tiny/v1/quick/seed0.json"
+    held = json.loads(path.read_text())
+    extra = {"scores": held["scores"] | {"test/sharpness": 0.5}, "better": held["better"] | {"sharpness": "lower"}}
+    path.write_text(json.dumps(held | extra))
+    assert cli.main(["verify"]) == 0
+    assert cli.main(["publish"]) == 0
+    assert "sharpness" in (folder / "leaderboard" / FILE).read_text()
+
+
+@pytest.mark.parametrize(
+    "arguments", [["run", "--task", "tiny"], ["report", "--out"], ["publish", "--to"]], ids=lambda a: a[0]
+)
+def test_a_folder_that_cannot_be_written_to_is_said_before_anything_is_computed(install, folder, capsys, arguments):
+    cli.main([*RUN[:-1], "0"])
+    (folder / "file").write_text("precious")
+    target = "file/below"
+    command = [*arguments, "--records", target, "--method", "quick"] if arguments[0] == "run" else [*arguments, target]
+    capsys.readouterr()
+    refused(capsys, command, "file/below", "can't be written to")
+    assert (folder / "file").read_text() == "precious"
 
 
 @pytest.mark.parametrize(
@@ -204,6 +256,8 @@ def test_show_and_check_and_help(install, folder, capsys):
     assert "RuntimeError: no luck" in capsys.readouterr().out
     assert cli.main(["check", "map"]) == 0
     assert "keeps the contract" in capsys.readouterr().out
+    assert cli.main(["check", "failing"]) == 1
+    assert "fit raised RuntimeError: no luck" in capsys.readouterr().err
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("bbh-bench 0")
     assert cli.main([]) == 2

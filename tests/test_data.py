@@ -50,6 +50,14 @@ def test_a_failed_download_says_which_file_from_where_and_where_to_put_it(server
     assert not (tmp_path / "set").exists()
 
 
+@pytest.mark.parametrize("packed", [gzip.compress(CONTENT)[:-12], gzip.compress(b"another file"), b"<html>no</html>"])
+def test_a_download_that_is_cut_or_wrong_reaches_no_folder(server, tmp_path, packed):
+    (tmp_path / "served/images.gz").write_bytes(packed)
+    with pytest.raises(DataError, match="can't be fetched"):
+        DataFile("set/raw/images", sha256(CONTENT), f"{server}/images.gz").read(tmp_path)
+    assert not (tmp_path / "set").exists()
+
+
 @pytest.mark.parametrize("content", [CONTENT[:-1], CONTENT.replace(b"t", b"d"), b""])
 def test_a_truncated_or_changed_file_is_refused(content, tmp_path):
     (tmp_path / "images").write_bytes(content)

@@ -29,7 +29,7 @@ def record(method, seed, nll, **changes):
             "attack/a": {"epsilon": [0.0, 0.1], "accuracy": [0.9, 0.25], "entropy": [0.1, 0.2], "entropy_auc": [1, 1]}
         },
         cost={"fit/fits": 1.25, "fit/seconds": 3.0, "peak_memory_bytes": 2.0**30, "parameters": 12345},
-        predictions={},
+        predictions={"file": "seed.npz", "sha256": "0"},
         provenance={
             "packages": {"bbh-bench": "0", "torch": "2"},
             "commit": "0123456789abcdef",
@@ -109,6 +109,20 @@ def test_failures_are_shown_as_failures():
     assert "failed" in board([failed("lost", 0)])
 
 
+def test_a_strangers_error_message_cannot_break_the_page():
+    lost = failed("lost", 0)
+    lost = replace(lost, error=lost.error | {"message": "a|b <img src=x>\n" + "long " * 100})
+    line = next(line for line in board([lost]).splitlines() if "Diverged" in line)
+    assert "a\\|b &lt;img" in line
+    assert len(line) < 400
+
+
+def test_a_column_that_fewer_seeds_have_says_so():
+    part = [replace(r, scores={k: v for k, v in r.scores.items() if "/o/" not in k or r.seed == 0}) for r in GOOD]
+    assert "0.900 (n = 1)" in row(summary(part), "good")
+    assert "(n =" not in summary(GOOD)
+
+
 def test_records_of_different_definitions_never_share_a_table():
     other = [replace(r, task=r.task | {"fingerprint": "g"}) for r in POOR]
     assert len(by_task([*GOOD, *other])) == 2
@@ -144,5 +158,23 @@ def test_the_committed_board_is_what_its_records_render_to():
 def test_the_committed_scores_are_what_their_predictions_give(builtin, metrics):
     store = Store(PUBLISHED)
     for held in store.records():
-        scores, _ = builtin.tasks[held.task["name"]].score(store.arrays(held), metrics)
+        scores, curves = builtin.tasks[held.task["name"]].score(store.arrays(held), metrics)
         assert scores == pytest.approx(held.scores, rel=1e-9)
+        assert curves.keys() == held.curves.keys()
+        for name, curve in curves.items():
+            assert curve == {column: pytest.approx(values, rel=1e-9) for column, values in held.curves[name].items()}
+
+
+def test_the_committed_board_keeps_its_promises_on_mnist():
+    """What a LeNet of five epochs is known to reach; three seeds each."""
+    held = [r for r in Store(PUBLISHED).records() if r.task["name"] == "mnist-short"]
+
+    def mean(method, score):
+        values = [r.scores[score] for r in held if r.method["name"] == method]
+        assert len(values) == 3
+        return np.mean(values)
+
+    assert mean("map", "test/error") <= 0.014
+    assert mean("ensemble", "test/error") <= 0.011
+    assert mean("dropout", "test/error") <= 0.015
+    assert mean("ensemble", "outlier/notmnist/entropy_auc") < mean("map", "outlier/notmnist/entropy_auc")

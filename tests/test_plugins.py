@@ -63,6 +63,15 @@ def unmarked():
     return module(bbh_methods=lambda: [Map(name="mine")])
 
 
+def quitting():
+    raise SystemExit(1)
+
+
+def half_way():
+    yield Map(name="mine")
+    raise RuntimeError("gave up")
+
+
 def failing_hook():
     def bbh_methods():
         raise RuntimeError("no licence")
@@ -100,6 +109,12 @@ class NoFit:
         (misspelt, ["bbh_method'", "bbh_methods"]),
         (unmarked, ["bbh_methods()", "isn't marked", "@bbh_bench.hookimpl"]),
         (failing_hook, ["RuntimeError", "no licence"]),
+        (quitting, ["can't be loaded", "SystemExit"]),
+        (lambda: module(bbh_methods=hookimpl(half_way)), ["RuntimeError", "gave up"]),
+        (
+            lambda: module(bbh_methods=hookimpl(lambda: [Map(name="map", lr=9.0)], trylast=True)),
+            ["'other-0'", "brings 'map'"],
+        ),
         (lambda: module(bbh_methods=hookimpl(lambda: None)), ["returned None", "return a list"]),
         (methods(NoDataclass()), ["frozen dataclass"]),
         (methods(Thawed()), ["frozen dataclass"]),

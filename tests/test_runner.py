@@ -1,19 +1,25 @@
 """One cell: what its record holds, what a failure leaves, and that seeds decide everything."""
 
+import gc
+import re
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from types import FunctionType, ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from helpers import QUICK, TINY, Failing
 
+from bbh_bench import hookimpl
 from bbh_bench.api import Posterior
-from bbh_bench.errors import BenchError, RecordError, UnknownName
+from bbh_bench.errors import BenchError, ContractError, RecordError, UnknownName
 from bbh_bench.methods.dropout import Dropout
 from bbh_bench.methods.ensemble import Ensemble
+from bbh_bench.methods.map import Map
 from bbh_bench.plan import Cell, plan, seeds, unfinished
+from bbh_bench.plugins import Entry, Shelf, plugins
 from bbh_bench.progress import Progress
 from bbh_bench.provenance import provenance
 from bbh_bench.record import SCHEMA, describe, fingerprint
@@ -141,14 +147,82 @@ class Oddity:
     ("answer", "complaint"),
     [
         (lambda x: torch.full((2, len(x), 5), float("nan")), "aren't finite"),
-        (lambda x: torch.zeros(len(x), 5), r"must be [n, B, K]"),
-        (lambda x: torch.zeros(2, 1, 5), r"must be [n, B, K]"),
+        (lambda x: torch.zeros(len(x), 5), "must be [n, "),
+        (lambda x: torch.zeros(2, 1, 5), "must be [n, "),
     ],
 )
 def test_a_posterior_that_breaks_the_contract_fails_its_cell_with_advice(bench, loaded, answer, complaint):
     record, _ = run(bench, loaded, Oddity(Odd(answer)))
     assert record.status == "failed"
     assert complaint in record.error["message"]
+
+
+@dataclass(frozen=True)
+class Vandal:
+    """Wipes out the images that it is given."""
+
+    name: str = "vandal"
+
+    def fit(self, problem):
+        problem.x.zero_()
+        return QUICK.fit(problem)
+
+
+def test_a_method_that_spoils_its_data_harms_nobody_else(bench, loaded):
+    alone, _ = run(bench, loaded)
+    run(bench, loaded, Vandal())
+    assert run(bench, loaded)[0].scores == alone.scores
+
+
+@dataclass(frozen=True)
+class Quitter:
+    """Ends the process."""
+
+    name: str = "quitter"
+
+    def fit(self, problem):
+        raise SystemExit(3)
+
+
+@pytest.mark.parametrize(
+    ("method", "complaint"),
+    [
+        (Quitter(), "SystemExit"),
+        (Oddity(Odd(lambda x: torch.zeros(2, len(x), 5), parameters=torch.tensor(3))), "parameters"),
+        (Oddity(Odd(lambda x: torch.zeros(2, len(x), 7))), "270|must be"),
+    ],
+)
+def test_nothing_that_a_method_does_ends_the_run(bench, loaded, method, complaint):
+    record, _ = run(bench, loaded, method)
+    assert record.status == "failed"
+    assert re.search(complaint, record.error["type"] + record.error["message"])
+
+
+def test_hyperparameters_that_a_record_cannot_hold_are_refused_before_anything_runs():
+    found = plugins(external=False)
+    found.add("other", lambda: SimpleNamespace(bbh_methods=hookimpl(lambda: [Map(name="endless", lr=float("inf"))])))
+    catalogue = found.catalogue()
+    if "endless" not in set(catalogue.methods):
+        raise AssertionError(catalogue.problems)
+    with pytest.raises(ContractError, match="'endless' has a hyperparameter that a record can't hold"):
+        plan(catalogue, ["digits5"], ["endless"], [0])
+
+
+def test_a_problem_holds_no_way_to_the_test_data(loaded, cpu):
+    """Nothing that the garbage collector reaches from the problem is a tensor of the test set."""
+    problem = loaded.problem(cpu)
+    hidden = {id(tensor) for tensor in (*loaded.data.test, *loaded.data.outliers.values())}
+    seen, todo = set(), [problem.network, problem.progress, problem.likelihood, problem.x, problem.y]
+    while todo:
+        thing = todo.pop()
+        if id(thing) in seen or isinstance(thing, type | ModuleType):
+            continue
+        seen.add(id(thing))
+        assert id(thing) not in hidden
+        if isinstance(thing, FunctionType):  # its module's names lead everywhere
+            todo += [cell.cell_contents for cell in thing.__closure__ or ()]
+        else:
+            todo += gc.get_referents(thing)
 
 
 def test_a_posterior_without_gradients_is_scored_and_not_attacked(bench, loaded):
@@ -188,9 +262,21 @@ def test_the_plan_is_every_combination(builtin):
     cells = plan(builtin, ["digits5", "mnist"], ["map", "dropout"], [0, 1])
     assert [str(cell) for cell in cells[:3]] == ["digits5 map seed 0", "digits5 map seed 1", "digits5 dropout seed 0"]
     assert len(cells) == 8
-    assert len(plan(builtin, ["digits5"], [], [0])) == len(builtin.methods.entries)
+    entries = builtin.methods.entries
+    assert len(plan(builtin, ["digits5"], [], [0])) == len(entries)
+    strange = Shelf("method", {**entries, "mine": Entry(Map(name="mine"), "a-stranger")})
+    assert len(plan(replace(builtin, methods=strange), ["digits5"], [], [0])) == len(entries)  # only if named
+    assert len(plan(replace(builtin, methods=strange), ["digits5"], ["mine"], [0])) == 1
     with pytest.raises(UnknownName, match=r"No task named 'digit5'\. Did you mean 'digits5'\?"):
         plan(builtin, ["digit5"], [], [0])
+
+
+def test_a_cell_whose_predictions_are_lost_runs_again(bench, loaded, tmp_path):
+    store, cell = Store(tmp_path), Cell(TINY, QUICK, "bbh-bench", "", 0)
+    store.put(*run(bench, loaded))
+    assert unfinished([cell], store, replace=False) == []
+    (tmp_path / cell.path.with_suffix(".npz")).unlink()
+    assert unfinished([cell], store, replace=False) == [cell]
 
 
 def test_finished_cells_are_skipped_failed_ones_run_again_and_changed_ones_are_refused(bench, loaded, tmp_path):

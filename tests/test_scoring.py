@@ -10,7 +10,7 @@ from bbh_bench.scoring import accuracy_area, classification, entropy_cdf
 
 def made(seed, n=60, scale=2.0):
     logits = scale * torch.randn(6, n, 4, generator=torch.Generator().manual_seed(seed))
-    return predict(lambda x: logits[:, x.long()], torch.arange(float(n)), torch.device("cpu"))
+    return predict(lambda x: logits[:, x.long()], torch.arange(float(n)), torch.device("cpu"), 4)
 
 
 @pytest.fixture

@@ -23,8 +23,11 @@ def record():
         better={"nll": "lower"},
         curves={},
         cost={"fit/seconds": 1.5},
-        predictions={},
-        provenance={},
+        predictions={"file": "seed3.npz", "sha256": "0" * 64},
+        provenance={
+            **dict.fromkeys(["packages", "commit", "dirty", "command", "started"]),
+            "hardware": dict.fromkeys(["accelerator", "processor", "threads"]),
+        },
         error={},
     )
 
@@ -70,6 +73,13 @@ def broken(change):
         (lambda path: path.write_text("[]"), "no schema number"),
         (lambda path: path.write_bytes(b"\xff\xfe"), "can't be read"),
         (broken(lambda c: c.update(schema=SCHEMA + 1)), "Upgrade it: pip install --upgrade bbh-bench"),
+        (broken(lambda c: c.update(schema=SCHEMA - 1)), "older than"),
+        (broken(lambda c: c.update(schema=True)), "no schema number"),
+        (broken(lambda c: c["scores"].clear()), "damaged"),
+        (broken(lambda c: c["provenance"].pop("hardware")), "damaged"),
+        (broken(lambda c: c["predictions"].clear()), "damaged"),
+        (broken(lambda c: c["curves"].update(a={"x": [1, 2], "y": [1]})), "damaged"),
+        (lambda path: path.write_text(path.read_text().replace("0.30000000000000004", "NaN")), "can't be read"),
         (broken(lambda c: c.pop("scores")), r"missing or unknown fields \(scores\)"),
         (broken(lambda c: c["scores"].update(x="0.1")), "damaged"),
         (broken(lambda c: c["task"].pop("fingerprint")), "damaged"),
@@ -100,8 +110,8 @@ def test_predictions_that_are_missing_or_changed_are_refused(record, tmp_path):
 
 def test_numbers_that_are_not_finite_never_reach_a_record(record, tmp_path):
     with pytest.raises(ValueError, match="JSON compliant"):
-        Store(tmp_path).put(replace(record, scores={"test/nll": float("nan")}), {})
-    assert not list(tmp_path.rglob("*.json"))
+        Store(tmp_path / "new").put(replace(record, scores={"test/nll": float("nan")}), {"test/labels": np.uint8([1])})
+    assert not (tmp_path / "new").exists()
 
 
 def test_no_folder_no_records(tmp_path):

@@ -134,8 +134,8 @@ def _table(group: TaskRecords, columns: list[Column]) -> str:
     for column in columns:
         stats = statistics(group, column)
         best = clear_best(stats, column.better)
-        for name in seeds:
-            text = _show(stats.loc[name], column) if name in stats.index else DASH
+        for name, n in seeds.items():
+            text = _show(stats.loc[name], column, n) if name in stats.index else DASH
             cells[name].append(f"**{text}**" if name == best else text)
         for name in lost:
             cells[name].append(DASH)
@@ -149,10 +149,12 @@ def _n(group: TaskRecords, method: str, finished: int) -> str:
     return f"{finished} ({failed} failed)" if failed else str(finished)
 
 
-def _show(stats: "object", column: Column) -> str:
-    mean, sem = float(stats["mean"]), float(stats["sem"])  # type: ignore[index]
+def _show(stats: "object", column: Column, seeds: int) -> str:
+    mean, sem, count = (float(stats[key]) for key in ("mean", "sem", "count"))  # type: ignore[index]
     text = f"{mean:,.{column.decimals}f}"
-    return text if math.isnan(sem) or column.decimals == 0 else f"{text} ± {sem:,.{column.decimals}f}"
+    if not math.isnan(sem) and column.decimals > 0:
+        text += f" ± {sem:,.{column.decimals}f}"
+    return text if count == seeds else f"{text} (n = {count:.0f})"
 
 
 def _attack_table(group: TaskRecords, name: str) -> str:
@@ -174,8 +176,14 @@ def _attack_table(group: TaskRecords, name: str) -> str:
 
 
 def _failures(group: TaskRecords) -> str:
-    rows = [[r.method["name"], r.seed, r.error["type"], r.error["message"].replace("\n", " ")] for r in group.failed]
+    rows = [[r.method["name"], r.seed, r.error["type"], _plain(r.error["message"])] for r in group.failed]
     return _markdown(["method", "seed", "error", "message"], rows)
+
+
+def _plain(text: str) -> str:
+    """A stranger's text for a cell of a table: one line, no markup, not too long."""
+    escaped = " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+    return escaped if len(escaped) <= 300 else escaped[:300] + "..."
 
 
 def _origin(group: TaskRecords) -> str:

@@ -64,7 +64,9 @@ class TaskRecords:
 
     def better(self, score: str) -> str:
         """lower, higher or neither."""
-        return next((r.better[score.rpartition("/")[2]] for r in self.finished if score in r.scores), "neither")
+        return next(
+            (r.better.get(score.rpartition("/")[2], "neither") for r in self.finished if score in r.scores), "neither"
+        )
 
 
 def by_task(records: list[Record]) -> list[TaskRecords]:

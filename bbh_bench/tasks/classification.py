@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -100,9 +101,9 @@ class LoadedClassification:
         """Training images and labels on the device, and nothing of the test set."""
         x, y = self.data.train
         return Problem(
-            x=x.to(device),
-            y=y.to(device),
-            network=lambda: self.task.network().to(device),
+            x=x.to(device, copy=True),  # a method may spoil its copy; the next one gets another
+            y=y.to(device, copy=True),
+            network=partial(_on_device, self.task.network, device),  # holds no reference to the test data
             likelihood=Categorical(self.task.classes),
             epochs=self.task.epochs,
             batch_size=self.task.batch_size,
@@ -116,7 +117,7 @@ class LoadedClassification:
         with stage("predict", images=sum(map(len, sets.values()))):
             networks = posterior.sample(self.task.draws)
             for name, images in sets.items():
-                arrays |= _under(name, predict(networks, images, device))
+                arrays |= _under(name, predict(networks, images, device, self.task.classes))
         if getattr(posterior, "differentiable", True):
             chosen = stratified(y, self.task.attacked)
             for attack in self.task.attacks:
@@ -135,8 +136,12 @@ class LoadedClassification:
         with stage(f"judge/{attack.name}", images=len(x) * len(crafted)):
             networks = posterior.sample(self.task.draws)
             for k, images in enumerate(crafted):
-                arrays |= _under(str(k), predict(networks, images, device))
+                arrays |= _under(str(k), predict(networks, images, device, self.task.classes))
         return arrays
+
+
+def _on_device(network: Callable[[], nn.Module], device: torch.device) -> nn.Module:
+    return network().to(device)
 
 
 def _under(prefix: str, arrays: Arrays) -> Arrays:

@@ -30,7 +30,7 @@ def loop(networks, x):
 def test_dropout_against_a_loop_with_live_dropout(compare):
     x = torch.rand(200, 1, 28, 28)
     networks, network = DropoutPosterior(with_sites(lenet(), 0.5), x[:1]).sample(DRAWS), plain(dropout=True)
-    compare(lambda: predict(networks, x, CPU), lambda: loop([network] * DRAWS, x), goal=1 / 2.5)
+    compare(lambda: predict(networks, x, CPU, 10), lambda: loop([network] * DRAWS, x), goal=1 / 2.5)
 
 
 def test_drawn_weights_against_a_loop_over_networks(compare):
@@ -42,4 +42,4 @@ def test_drawn_weights_against_a_loop_over_networks(compare):
 
     networks = WeightPosterior(network, draw, 0).sample(DRAWS)
     others = [plain(dropout=False) for _ in range(DRAWS)]
-    compare(lambda: predict(networks, x, CPU), lambda: loop(others, x), goal=1 / 1.8)
+    compare(lambda: predict(networks, x, CPU, 10), lambda: loop(others, x), goal=1 / 1.8)
