@@ -67,9 +67,9 @@ def test_the_kl_is_the_densities_written_out(case):
     seed_everything(0)
     layer, _ = layer_of(case)
     with torch.no_grad():
-        ours = torch.stack([layer.kl() for _ in range(3000)])
-        theirs = torch.stack([written_out(layer) for _ in range(3000)])
-    error = 5 * ((ours.var() + theirs.var()) / 3000).sqrt()
+        ours = torch.stack([layer.kl() for _ in range(800)])
+        theirs = torch.stack([written_out(layer) for _ in range(800)])
+    error = 5 * ((ours.var() + theirs.var()) / 800).sqrt()
     assert abs(ours.mean() - theirs.mean()) < error
     assert ours.var() < theirs.var()
 
@@ -127,10 +127,10 @@ def test_the_bound_is_never_below_the_kl_and_comes_close_for_a_scalar():
     bounds = []
     for _ in range(2):
         with torch.no_grad():
-            bounds.append(torch.stack([layer.kl() for _ in range(500)]).mean().item())
-        for _ in range(150):
+            bounds.append(torch.stack([layer.kl() for _ in range(400)]).mean().item())
+        for _ in range(100):
             optimiser.zero_grad()
-            torch.stack([layer.kl() for _ in range(4)]).mean().backward()
+            (layer.kl() + layer.kl()).backward()
             optimiser.step()
     assert bounds[0] > bounds[1] > exact - 0.05
 
@@ -176,20 +176,32 @@ def test_the_limit_of_std_holds_for_units_draws_and_kl_and_a_weight_can_leave_it
 
 
 def test_reaches_the_elbo_of_the_best_factorised_gaussian_and_stays_below_the_evidence():
-    """Oracle: Bayesian linear regression in closed form; five standard errors of 2,000 draws on either side."""
+    """Oracle: Bayesian linear regression in closed form; four standard errors of 1,000 draws on either side."""
     regression = linear_regression()
-    problem = regression.problem(epochs=900)
+    problem = regression.problem(epochs=400)
     seed_everything(0)
-    posterior = Mnf(lr=0.01, log_std=-2.5, anneal=0.3).fit(problem)
+    posterior = Mnf(lr=0.01, log_std=-2.0, anneal=0.3).fit(problem)
     (layer,) = posterior.drawn.values()
+    settle(layer.requires_grad_(True), problem)
     with torch.no_grad():
-        outputs = posterior.sample(2000)(problem.x)
+        outputs = posterior.sample(1000)(problem.x)
         likelihood = torch.stack([-len(problem.x) * problem.likelihood(output, problem.y) for output in outputs])
-        kl = torch.stack([layer.kl() for _ in range(2000)])
+        kl = torch.stack([layer.kl() for _ in range(1000)])
     elbo = (likelihood.mean() - kl.mean()).item()
-    error = 5 * ((likelihood.var() + kl.var()) / 2000).sqrt().item()
-    assert regression.factorised_elbo - error - 0.1 < elbo < regression.log_evidence + error
-    assert error < 0.5
+    error = 4 * ((likelihood.var() + kl.var()) / 1000).sqrt().item()
+    assert error < 0.3
+    assert regression.factorised_elbo - error < elbo < regression.log_evidence + error
+
+
+def settle(layer, problem):
+    """A few steps more at a lower rate with several z in the KL: at one rate throughout, Adam's own noise costs 0.3 nats."""
+    optimiser = adam(layer.parameters(), 3e-3)
+    for _ in range(200):
+        optimiser.zero_grad()
+        likelihood = problem.likelihood(layer(problem.x.repeat(4, 1)), problem.y.repeat(4))
+        kl = torch.stack([layer.kl() for _ in range(3)]).mean()
+        (likelihood + kl / len(problem.x)).backward()
+        optimiser.step()
 
 
 def test_any_network_of_standard_layers():
