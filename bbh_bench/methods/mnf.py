@@ -36,7 +36,7 @@ class Mnf:
     prior_scale: float = 1.0
     """Standard deviation of the prior on every weight and bias."""
     log_std: float = -9.0
-    """Of every weight at the start, and twice that of every bias, whose -9 is a log-variance in the paper's code."""
+    """Of every weight at the start; half of it for a bias, whose -9 is a log-variance in the authors' code."""
     max_std: float = 0.5
     """No weight's standard deviation grows beyond it."""
     flow_steps: int = 2
@@ -53,10 +53,9 @@ class Mnf:
         noisy = with_layers(network, {found[name]: layer for name, layer in drawn.items()}).train()
 
         def loss(x: Tensor, y: Tensor, step: int) -> Tensor:
+            kl = torch.stack([layer.kl() for layer in drawn.values()]).sum()
             weight = annealed(step, problem.steps, self.anneal) / len(problem.x)
-            return (
-                problem.likelihood(noisy(x), y) + weight * torch.stack([layer.kl() for layer in drawn.values()]).sum()
-            )
+            return problem.likelihood(noisy(x), y) + weight * kl
 
         minimise(problem, adam(noisy.parameters(), self.lr), loss)
         return MnfPosterior(network, drawn)
