@@ -36,34 +36,33 @@ class RealNvp(nn.Module):
         """Take z ``[..., D]`` to its image ``[..., D]`` and log-determinant ``[...]``; masks ``[steps, ..., D]``."""
         log_det = torch.zeros(z.shape[:-1], device=z.device, dtype=z.dtype)
         for step, mask in zip(self.steps, self.masks(z) if masks is None else masks, strict=True):
-            shift, log_gate = step(mask * z)
-            moved = shift + log_gate.exp() * (z - shift)
-            z = mask * z + (1 - mask) * moved
-            log_det = log_det + ((1 - mask) * log_gate).sum(-1)
+            shift, gate = step(mask * z)
+            free = 1 - mask
+            z = z + free * torch.sigmoid(-gate) * (shift - z)
+            log_det = log_det + (free * F.logsigmoid(gate)).sum(-1)
         return z, log_det
 
     def inverse(self, z: Tensor, masks: Tensor) -> Tensor:
         """What ``forward`` with these masks takes to z ``[..., D]``."""
         for step, mask in zip(reversed(self.steps), masks.flip(0), strict=True):
-            shift, log_gate = step(mask * z)  # the masked part is as it was
-            z = mask * z + (1 - mask) * (shift + (z - shift) / log_gate.exp())
+            shift, gate = step(mask * z)  # the masked part is as it was
+            z = mask * z + (1 - mask) * (shift + (z - shift) / gate.sigmoid())
         return z
 
 
 class _Coupling(nn.Module):
-    """One hidden layer of tanh, then the shift and the log-gate of every dimension."""
+    """One hidden layer of tanh, then the shift and the gate's logit of every dimension."""
 
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
         self.hidden = nn.Linear(dim, hidden)
-        self.shift = nn.Linear(hidden, dim)
-        self.gate = nn.Linear(hidden, dim)
-        nn.init.constant_(self.gate.bias, 2.0)  # gates begin near one, and the flow near the identity
+        self.heads = nn.Linear(hidden, 2 * dim)
+        nn.init.constant_(self.heads.bias[dim:], 2.0)  # gates begin near one, and the flow near the identity
 
     def forward(self, masked: Tensor) -> tuple[Tensor, Tensor]:
-        """Masked z ``[..., D]`` -> shift and log-gate, each ``[..., D]``."""
-        hidden = self.hidden(masked).tanh()
-        return self.shift(hidden), F.logsigmoid(self.gate(hidden))
+        """Masked z ``[..., D]`` to shift and gate, each ``[..., D]``."""
+        shift, gate = self.heads(self.hidden(masked).tanh()).chunk(2, dim=-1)
+        return shift, gate
 
 
 class Planar(nn.Module):

@@ -65,7 +65,14 @@ def with_layers(network: nn.Module, stand_ins: Mapping[nn.Module, nn.Module]) ->
 
 def with_noise(mean: Tensor, variance: Tensor) -> Tensor:
     """A draw of N(mean, variance), differentiable in both where the variance is 0 too."""
-    return mean + variance.clamp_min(1e-16).sqrt() * torch.randn_like(mean)
+    return mean + variance.clamp_min(1e-16).sqrt() * noise_like(mean)
+
+
+def noise_like(x: Tensor) -> Tensor:
+    """``torch.randn_like``, which takes six times as long on a CPU where the channels are last in memory."""
+    if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):
+        return torch.randn(x.numel(), device=x.device, dtype=x.dtype).as_strided(x.shape, x.stride())
+    return torch.randn_like(x)
 
 
 def drawn_shapes(network: nn.Module, method: str) -> dict[str, torch.Size]:

@@ -20,9 +20,9 @@ from bbh_bench.weights import forward, layers, with_layers
 def test_recovers_the_best_factorised_gaussian_of_linear_regression(local):
     """Oracle: the posterior in closed form, whose best factorised Gaussian has its mean and the variances 1 / Lambda_ii."""
     regression = linear_regression()
-    method = Bbb(lr=0.01, log_variance=-5, local=local, likelihood_draws=8)
+    method = Bbb(lr=0.01, log_variance=-5, local=local, likelihood_draws=6)
     seed_everything(0)
-    posterior = method.fit(regression.problem(epochs=500))
+    posterior = method.fit(regression.problem(epochs=400))
     mean, std = regression.by_weight(posterior.mean), regression.by_weight(posterior.std)
     best = regression.precision.diagonal() ** -0.5
     assert (

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from bbh_bench.networks import lenet, small_lenet
-from bbh_bench.weights import WeightPosterior, forward
+from bbh_bench.weights import WeightPosterior, forward, noise_like
 
 
 def mlp():
@@ -59,3 +59,16 @@ def test_sample_freezes_its_draws():
     assert not posterior.sample(5)(x).equal(first)
     assert networks(x).equal(first)
     assert all(not weight.requires_grad for weight in network.parameters())
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_noise_is_standard_normal_in_every_layout(layout):
+    """120,000 draws, four standard errors; neighbours along every dimension aren't correlated."""
+    torch.manual_seed(0)
+    x = torch.zeros(40, 5, 20, 30).to(memory_format=layout)
+    noise = noise_like(x)
+    assert noise.shape == x.shape
+    assert noise.stride() == x.stride()
+    assert abs(noise.mean()) < 4 / noise.numel() ** 0.5
+    assert abs(noise.var() - 1) < 4 * (2 / noise.numel()) ** 0.5
+    assert all(abs((noise * noise.roll(1, dim)).mean()) < 4 / noise.numel() ** 0.5 for dim in range(4))

