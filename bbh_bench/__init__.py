@@ -8,13 +8,35 @@ from typing import TYPE_CHECKING
 from bbh_bench.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from bbh_bench.api import Attack, Categorical, Likelihood, Method, Metric, Posterior, Predict, Problem, Task
+    from bbh_bench.api import (
+        Attack,
+        Categorical,
+        Gaussian,
+        Likelihood,
+        Method,
+        Metric,
+        Posterior,
+        Predict,
+        Problem,
+        Task,
+    )
     from bbh_bench.training import minimise
     from bbh_bench.weights import WeightPosterior
 
 _HOME = {
     **dict.fromkeys(
-        ["Attack", "Categorical", "Likelihood", "Method", "Metric", "Posterior", "Predict", "Problem", "Task"],
+        [
+            "Attack",
+            "Categorical",
+            "Gaussian",
+            "Likelihood",
+            "Method",
+            "Metric",
+            "Posterior",
+            "Predict",
+            "Problem",
+            "Task",
+        ],
         "bbh_bench.api",
     ),
     "WeightPosterior": "bbh_bench.weights",
@@ -24,6 +46,7 @@ _HOME = {
 __all__ = [
     "Attack",
     "Categorical",
+    "Gaussian",
     "Likelihood",
     "Method",
     "Metric",

@@ -4,6 +4,7 @@ A method returns a posterior, ``posterior.sample(n)`` freezes n networks as one 
 that is scored sees only that function.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -57,6 +58,18 @@ class Categorical:
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Cross-entropy, averaged over the batch."""
         return F.cross_entropy(outputs, targets)
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """A number with normal noise of a known standard deviation: the outputs are means ``[B, 1]``, the targets ``[B]``."""
+
+    std: float
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Minus the log-density, with its constant, averaged over the batch."""
+        error = (targets - outputs.squeeze(-1)) / self.std
+        return error.square().mean() / 2 + math.log(self.std * math.sqrt(2 * math.pi))
 
 
 def _silent(fraction: float, loss: float) -> None:

@@ -6,6 +6,8 @@ it rectifies a quarter of the values. No batch normalisation: its running statis
 a test batch's statistics leak between images.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -68,3 +70,8 @@ def small_lenet(classes: int) -> nn.Module:
             nn.Linear(32, classes),
         )
     )
+
+
+def on_device(make: Callable[[], nn.Module], device: torch.device) -> nn.Module:
+    """A fresh network on a device."""
+    return make().to(device)

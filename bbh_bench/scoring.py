@@ -1,8 +1,11 @@
-"""Scores and curves of a classification cell, from its stored arrays alone: anyone can recompute them to the last digit.
+"""Scores and curves from a cell's stored arrays alone: anyone can recompute them to the last digit.
 
-The arrays: ``test/labels``; ``log_odds`` and ``mutual_information`` (see ``predictive.predict``) under ``test``, under
-``outlier/<set>`` and under ``attack/<name>/<k>`` for the k-th epsilon; ``attack/<name>/epsilons``, and
+The arrays of a classification: ``test/labels``; ``log_odds`` and ``mutual_information`` (see ``predictive.predict``) under
+``test``, under ``outlier/<set>`` and under ``attack/<name>/<k>`` for the k-th epsilon; ``attack/<name>/epsilons``, and
 ``attack/<name>/labels`` of the images attacked.
+
+Those of a regression on a line: ``train/x`` and ``train/y`` ``[N]``; ``grid/x`` and ``grid/truth`` ``[G]``, ``grid/targets``
+``[R, G]``, R noisy observations at each point, and ``grid/outputs`` ``[n, G]``, the means that n networks predict; ``noise``.
 """
 
 from collections.abc import Iterable
@@ -14,7 +17,12 @@ from bbh_bench.metrics import entropy, entropy_auc, error
 from bbh_bench.predictive import Predictions, decode
 
 CDF_POINTS = 101
-BETTER = {"accuracy_area": "higher"}  # which way the scores made here are better; a metric's own says its
+BETTER = {
+    "accuracy_area": "higher",
+    "rmse": "lower",
+    "nll": "lower",
+}
+"""Which way the scores made here are better; a metric says so itself."""
 
 
 def classification(arrays: Arrays, metrics: Iterable[Metric]) -> tuple[Scores, Curves]:
@@ -79,3 +87,50 @@ def accuracy_area(epsilons: list[float], accuracy: list[float]) -> float:
     if len(epsilons) == 1:
         return accuracy[0]
     return float(np.trapezoid(accuracy, epsilons) / (epsilons[-1] - epsilons[0]))
+
+
+LEVELS = (50, 90, 95)  # per cent, of central predictive intervals
+
+
+def regression(arrays: Arrays) -> tuple[Scores, Curves]:
+    """Fit inside the range of the training inputs, spread outside it, and the predictive along the grid.
+
+    The predictive density at a point is the mixture of the n networks' normals. ``inside/rmse`` is that of its mean to the
+    truth; ``nll`` is minus its log-density at the noisy targets, inside and on the whole grid; ``coverage`` is the share of
+    targets inside its central intervals; ``outside/width`` is the mean width, outside the range, of the central 95 % of the
+    networks' means: what the noise has no part in.
+    """
+    outputs, truth, x = (arrays[f"grid/{name}"].astype(np.float64) for name in ("outputs", "truth", "x"))
+    inside = (x >= arrays["train/x"].min()) & (x <= arrays["train/x"].max())
+    mean = outputs.mean(axis=0)
+    nll, distribution = _mixture(outputs, arrays["grid/targets"].astype(np.float64), float(arrays["noise"]))
+    low, high = np.quantile(outputs, [0.025, 0.975], axis=0)
+    scores = {
+        "inside/rmse": float(np.sqrt(np.mean((mean - truth)[inside] ** 2))),
+        "inside/nll": float(nll[:, inside].mean()),
+        "grid/nll": float(nll.mean()),
+        "outside/width": float((high - low)[~inside].mean()),
+    }
+    # A target lies in the central interval of a level where the distribution function is within half of it of 1/2.
+    central = np.abs(2 * distribution[:, inside] - 1)
+    scores |= {f"inside/coverage{level}": float(np.mean(central <= level / 100)) for level in LEVELS}
+    curves = {
+        "grid/prediction": {
+            "x": x.tolist(),
+            "truth": truth.tolist(),
+            "mean": mean.tolist(),
+            "std": outputs.std(axis=0).tolist(),
+        },
+        "train/data": {"x": arrays["train/x"].tolist(), "y": arrays["train/y"].tolist()},
+    }
+    return scores, curves
+
+
+def _mixture(outputs: np.ndarray, targets: np.ndarray, noise: float) -> tuple[np.ndarray, np.ndarray]:
+    """Minus the log-density, and the distribution function, of an equal mixture of normals at targets ``[R, G]``."""
+    from scipy.special import logsumexp  # noqa: PLC0415  (scoring a classification needs neither)
+    from scipy.stats import norm  # noqa: PLC0415
+
+    log_density = [logsumexp(norm.logpdf(row, outputs, noise), axis=0) - np.log(len(outputs)) for row in targets]
+    distribution = [norm.cdf(row, outputs, noise).mean(axis=0) for row in targets]
+    return -np.stack(log_density), np.stack(distribution)

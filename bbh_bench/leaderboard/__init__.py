@@ -3,7 +3,9 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from bbh_bench.leaderboard import figures
 from bbh_bench.leaderboard.markdown import board, summary
+from bbh_bench.leaderboard.tables import by_task
 from bbh_bench.record import Record
 
 __all__ = ["FILE", "board", "render", "summary"]
@@ -12,9 +14,12 @@ FILE = "LEADERBOARD.md"
 
 
 def render(records: Iterable[Record], out: Path) -> Path:
-    """Write the board of these records to ``out``/LEADERBOARD.md and return its path."""
+    """Write the board of these records to ``out``/LEADERBOARD.md, its figures beside it, and return its path."""
     from bbh_bench.store import write_atomically  # noqa: PLC0415
 
     out.mkdir(parents=True, exist_ok=True)
-    write_atomically(out / FILE, board(list(records)).encode())
+    records = list(records)
+    for name, picture in figures.draw(by_task(records)).items():
+        write_atomically(out / name, picture)
+    write_atomically(out / FILE, board(records).encode())
     return out / FILE

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
+from bbh_bench.leaderboard import figures
 from bbh_bench.leaderboard.tables import Column, TaskRecords, by_task, clear_best, order, statistics
 from bbh_bench.record import Record
 
@@ -44,12 +45,15 @@ def _title(group: TaskRecords) -> str:
 
 def _section(group: TaskRecords) -> str:
     parts = [f"## {_title(group)}", _table(group, _main_columns(group))]
-    if group.finished:
+    if group.has("grid/prediction"):
+        parts.append(f"![Data, truth, mean and 1, 2, 3 deviations of each method]({figures.name(group)})")
+    if group.has("test/nll"):
         parts += ["### In distribution", _table(group, _test_columns(group))]
         for name in group.outliers():
             parts += [f"### Outliers: {name}", _table(group, _outlier_columns(group, name))]
         for name in group.attacks():
             parts += [f"### Attack: {name}", _attack_table(group, name)]
+    if group.finished:
         parts += ["### Cost", _table(group, COST)]
     if group.failed:
         parts += ["### Failures", _failures(group)]
@@ -57,6 +61,8 @@ def _section(group: TaskRecords) -> str:
 
 
 def _main_columns(group: TaskRecords) -> list[Column]:
+    if group.has("inside/rmse"):
+        return [*_line_columns(group), COST[0]]
     columns = [
         _score(group, "error %", "test/error", 2, 100),
         _score(group, "NLL", "test/nll", 4),
@@ -68,6 +74,17 @@ def _main_columns(group: TaskRecords) -> list[Column]:
         columns.append(_score(group, f"{name} AUROC", f"outlier/{name}/auroc"))
     columns += [_score(group, f"{name} degradation", f"attack/{name}/accuracy_area") for name in group.attacks()]
     return [*columns, Column("fit, plain MAP fits", "cost:fit/fits", 1)]
+
+
+def _line_columns(group: TaskRecords) -> list[Column]:
+    """Of a regression on a line."""
+    return [
+        _score(group, "RMSE inside", "inside/rmse", 2),
+        _score(group, "NLL inside", "inside/nll"),
+        _score(group, "NLL on the grid", "grid/nll", 2),
+        *[_score(group, f"{k} % intervals cover %", f"inside/coverage{k}", 1, 100) for k in (50, 90, 95)],
+        _score(group, "95 % width outside", "outside/width", 1),
+    ]
 
 
 def _test_columns(group: TaskRecords) -> list[Column]:

@@ -50,6 +50,10 @@ class TaskRecords:
         """Those without."""
         return [record for record in self.records if record.status == "failed"]
 
+    def has(self, name: str) -> bool:
+        """Whether any record has this score or curve."""
+        return any(name in record.scores or name in record.curves for record in self.finished)
+
     def outliers(self) -> list[str]:
         """Names of the outlier sets, in the order of the records."""
         names = [

@@ -14,6 +14,7 @@ from bbh_bench import scoring
 from bbh_bench.api import Arrays, Attack, Categorical, Curves, Metric, Posterior, Problem, Scores, Stage
 from bbh_bench.attacks import Fgsm, craft
 from bbh_bench.data import stratified
+from bbh_bench.networks import on_device
 from bbh_bench.predictive import predict
 
 EVALUATION = 1  # goes up when `evaluate` or `scoring.classification` could give another score
@@ -103,7 +104,7 @@ class LoadedClassification:
         return Problem(
             x=x.to(device, copy=True),  # a method may spoil its copy; the next one gets another
             y=y.to(device, copy=True),
-            network=partial(_on_device, self.task.network, device),  # holds no reference to the test data
+            network=partial(on_device, self.task.network, device),  # holds no reference to the test data
             likelihood=Categorical(self.task.classes),
             epochs=self.task.epochs,
             batch_size=self.task.batch_size,
@@ -138,10 +139,6 @@ class LoadedClassification:
             for k, images in enumerate(crafted):
                 arrays |= _under(str(k), predict(networks, images, device, self.task.classes))
         return arrays
-
-
-def _on_device(network: Callable[[], nn.Module], device: torch.device) -> nn.Module:
-    return network().to(device)
 
 
 def _under(prefix: str, arrays: Arrays) -> Arrays:
