@@ -4,6 +4,8 @@ The yardstick is one plain step of MAP training (the task's network, its batch s
 the runner in the same process just before and just after the cell.
 """
 
+import ctypes
+import gc
 import sys
 import time
 from collections.abc import Mapping
@@ -59,28 +61,48 @@ def _sum(seconds: Mapping[str, float], prefix: str) -> float:
 
 
 class PeakMemory:
-    """The most memory in use since it was made: the device's on a GPU, else the process's resident memory.
+    """The most memory taken since it was made, beyond what was in use then: the device's on a GPU, else the process's.
 
-    Linux can forget an earlier peak; elsewhere the process's peak so far is all that can be had.
+    Only Linux forgets an earlier peak; elsewhere a cell that takes less than one before it in the same run gets that one's.
     """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
+        gc.collect()
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
+            self._before = torch.cuda.memory_allocated(device)
         else:
+            _give_back()
             with suppress(OSError):
                 Path("/proc/self/clear_refs").write_text("5")
+            self._before = _status("VmRSS") or 0
 
     def bytes(self) -> int:
         """The peak."""
         if self._device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self._device)
-        try:
-            lines = Path("/proc/self/status").read_text().splitlines()
-            return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
-        except (OSError, StopIteration):
-            import resource  # noqa: PLC0415  (not on every system)
+            return torch.cuda.max_memory_allocated(self._device) - self._before
+        return max(0, (_status("VmHWM") or _lifetime_peak()) - self._before)
 
-            unit = 1 if sys.platform == "darwin" else 1024
-            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+def _give_back() -> None:
+    """Return freed memory to the system, where the C library can; the process would seem to need it still."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
+
+
+def _status(name: str) -> int | None:
+    """A figure of Linux's /proc/self/status, in bytes; None elsewhere."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")), None)
+
+
+def _lifetime_peak() -> int:
+    import resource  # noqa: PLC0415  (not on every system)
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

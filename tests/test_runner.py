@@ -70,11 +70,11 @@ def test_a_record_holds_what_a_reviewer_asks_for(bench, loaded):
         "fit/fits",
         "predict/seconds_per_1000",
         "attack/seconds",
-        "peak_memory_bytes",
         "reference/step_seconds",
     ):
         assert record.cost[cost] > 0
     assert record.cost["parameters"] == 3493
+    assert record.cost["peak_memory_bytes"] >= 0  # a cell this small may fit in what the one before gave back
     assert record.better["auroc"] == "higher"
     assert record.better["accuracy_area"] == "higher"
     for key in ("packages", "commit", "dirty", "command", "hardware", "started"):

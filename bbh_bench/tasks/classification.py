@@ -1,7 +1,7 @@
 """Classification tasks: a data set is one object of this kind, and every posterior is judged in the same way."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -16,6 +16,7 @@ from bbh_bench.attacks import Fgsm, craft
 from bbh_bench.data import stratified
 from bbh_bench.networks import on_device
 from bbh_bench.predictive import predict
+from bbh_bench.record import describe
 
 EVALUATION = 1  # goes up when `evaluate` or `scoring.classification` could give another score
 
@@ -76,7 +77,7 @@ class ClassificationTask:
             "classes": self.classes,
             "epochs": self.epochs,
             "batch_size": self.batch_size,
-            "attacks": [asdict(attack) for attack in self.attacks],  # type: ignore[call-overload]
+            "attacks": [describe(attack) for attack in self.attacks],
             "draws": self.draws,
             "attacked": self.attacked,
             "bounds": list(self.bounds),
