@@ -228,6 +228,11 @@ class Task(Protocol):
         """The score by which rows are ordered, such as ``test/error``."""
         ...
 
+    @property
+    def threads(self) -> int | None:
+        """How many processor threads its network can use; None for all. A small one waits for a second more than it gains."""
+        ...
+
     def specification(self) -> Mapping[str, object]:
         """All that the scores depend on, data digests included, as JSON values: its hash is the task's fingerprint."""
         ...

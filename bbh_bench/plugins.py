@@ -164,6 +164,7 @@ _PROMISES: dict[str, dict[str, Callable[[Any], bool]]] = {
     "bbh_methods": {"fit": callable},
     "bbh_tasks": {
         "version": lambda v: isinstance(v, int),
+        "threads": lambda v: v is None or (isinstance(v, int) and v > 0),
         "title": lambda v: isinstance(v, str),
         "headline": lambda v: isinstance(v, str),
         "specification": callable,

@@ -1,5 +1,6 @@
 """Runs one cell and makes its record: the same data, seeds, clock and attacks for every method."""
 
+import copy
 import math
 import time
 import traceback
@@ -18,7 +19,7 @@ from bbh_bench.plan import Cell
 from bbh_bench.progress import Progress
 from bbh_bench.record import SCHEMA, Record, describe, fingerprint
 from bbh_bench.scoring import BETTER
-from bbh_bench.stages import Stages, seed_everything
+from bbh_bench.stages import Stages, cpu_threads, seed_everything
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,14 @@ def run_cell(bench: Bench, cell: Cell, loaded: LoadedTask, progress: Progress) -
         curves={},
         cost={},
         predictions={},
-        provenance=bench.provenance | {"started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())},
+        provenance=copy.deepcopy(bench.provenance) | {"started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())},
         error={},
     )
     start = time.perf_counter()
     try:
-        arrays, cost, busy = _measure(bench, cell, loaded, progress)
+        with cpu_threads(cell.task.threads) as threads:
+            record.provenance["hardware"]["threads"] = threads
+            arrays, cost, busy = _measure(bench, cell, loaded, progress)
         scores, curves = cell.task.score(arrays, bench.metrics)
         odd = [name for name, value in scores.items() if not math.isfinite(value)]
         if odd:

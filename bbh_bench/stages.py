@@ -29,6 +29,17 @@ def seed_everything(*what: object) -> None:
     np.random.seed(seed % 2**32)  # foolbox and plugins use the global generator
 
 
+@contextmanager
+def cpu_threads(n: int | None) -> Iterator[int]:
+    """Let torch use n threads inside, or as many as it has for None; gives their number."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n or before)
+    try:
+        yield n or before
+    finally:
+        torch.set_num_threads(before)
+
+
 class Stages:
     """Opens the parts of one cell: ``with stages("fit"): ...``. Keeps the seconds and images of each, added up by name."""
 

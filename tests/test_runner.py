@@ -84,6 +84,30 @@ def test_a_record_holds_what_a_reviewer_asks_for(bench, loaded):
     assert arrays["attack/fgsm/3/log_odds"].shape == (40, 5)
 
 
+def test_a_small_task_runs_on_its_number_of_threads(bench, loaded):
+    seen = []
+
+    @dataclass(frozen=True)
+    class Counts:
+        name: str = "counts"
+
+        def fit(self, problem):
+            seen.append(torch.get_num_threads())
+            return QUICK.fit(problem)
+
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        for task in (replace(TINY, threads=1), replace(TINY, threads=None)):
+            with Progress("test") as progress:
+                record, _ = run_cell(bench, Cell(task, Counts(), "bbh-bench", "", 0), loaded, progress)
+            assert record.provenance["hardware"]["threads"] == seen[-1]
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [1, 2]
+
+
 def test_scores_are_those_of_the_arrays_as_stored(bench, loaded, metrics, tmp_path):
     record, arrays = run(bench, loaded, Dropout(name="d"))
     store = Store(tmp_path)

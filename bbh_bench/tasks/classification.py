@@ -61,6 +61,7 @@ class ClassificationTask:
     attacked: int = 1000
     """Test images attacked, stratified, the same for every method; all where there are fewer."""
     bounds: tuple[float, float] = (0.0, 1.0)
+    threads: int | None = None
     headline: str = "test/nll"
     """A proper score of the predictive, not the error, which a small test set can't tell apart."""
 

@@ -64,4 +64,5 @@ TASK = ClassificationTask(
     classes=5,
     epochs=60,
     batch_size=32,
+    threads=1,
 )

@@ -43,6 +43,7 @@ class RegressionTask:
     batch_size: int
     draws: int = 100
     """Networks in the predictive."""
+    threads: int | None = 1
     headline: str = "inside/nll"
 
     def specification(self) -> dict[str, object]:
