@@ -73,7 +73,7 @@ def craft(
     parts: list[list[Tensor]] = []
     size = chunk_size(device)
     for images, labels in zip(x.split(size), y.split(size), strict=True):
-        images, labels = images.to(device), labels.to(device)  # noqa: PLW2901
+        images, labels = images.to(device, copy=True), labels.to(device)  # noqa: PLW2901
         _, clipped, _ = run(model, images, labels, epsilons=positive)
         for epsilon, adversarial in zip(positive, clipped, strict=True):
             verify(attack, images, adversarial, epsilon, bounds)

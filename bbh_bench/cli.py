@@ -116,7 +116,7 @@ def _report(options: argparse.Namespace) -> int:
     from bbh_bench.leaderboard import render  # noqa: PLC0415
     from bbh_bench.store import Store  # noqa: PLC0415
 
-    records = Store(Path(options.records)).records()
+    records = Store(Path(options.records)).some_records()
     out = Path(options.out or options.records)
     Store(out).prepare()
     board = render(records, out)

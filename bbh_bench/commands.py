@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from bbh_bench.api import Curves, Scores
+from bbh_bench.api import Curves, LoadedTask, Scores, Task
 from bbh_bench.data import data_folder
 from bbh_bench.errors import BenchError, RecordError
 from bbh_bench.executors import inline
@@ -36,7 +36,7 @@ def run(
     left = unfinished(cells, store, replace)
     if records.is_dir():
         store.records()  # one that can't be read must show before hours are spent
-    loaded = {task.name: task.load(folder) for task in {cell.task.name: cell.task for cell in left}.values()}
+    loaded = {name: _load(task, folder) for name, task in {cell.task.name: cell.task for cell in left}.items()}
     if len(left) < len(cells):
         print(f"{len(cells) - len(left)} of {len(cells)} cells are finished already.")
     bench = Bench(chosen, tuple(catalogue.metrics.things()), provenance(chosen, {cell.distribution for cell in left}))
@@ -48,6 +48,15 @@ def run(
         print(f"[{number}/{len(left)}] {cell}: {outcome(record)}", flush=True)
     print(f"\n{summary(store.records())}\n\nwrote {render(store.records(), records)}")
     return 1 if failed else 0
+
+
+def _load(task: Task, folder: Path) -> LoadedTask:
+    try:
+        return task.load(folder)
+    except (BenchError, KeyboardInterrupt):
+        raise
+    except Exception as error:  # a stranger's loader may raise anything
+        raise BenchError(f"Task '{task.name}' can't load its data: {type(error).__name__}: {error}.") from error
 
 
 def outcome(record: Record) -> str:
@@ -104,6 +113,7 @@ def _publishable(record: Record, source: Store, target: Store, catalogue: Catalo
             f"{where} has the task fingerprint {record.task['fingerprint']}, and the installed task has "
             f"{fingerprint(task.specification())}: it was made with another definition of the task. Run it again."
         )
+    _check_labels(record, where, task, catalogue)
     wrong = mismatches(record, source, catalogue)
     if wrong:
         raise RecordError(
@@ -113,14 +123,29 @@ def _publishable(record: Record, source: Store, target: Store, catalogue: Catalo
     there = target.get(record.path)
     if there is not None and there != record and not replace:
         raise RecordError(f"{where} differs from the published one. Give --replace to replace that.")
-    return there != record
+    return there != record or not target.complete(there)
+
+
+def _check_labels(record: Record, where: str, task: Task, catalogue: Catalogue) -> None:
+    """What decides order, bold and headings must be the installed task's and metrics'. Raises ``RecordError``."""
+    better = BETTER | {metric.name: metric.better for metric in catalogue.metrics.things()}
+    foreign = sorted(record.better.keys() - better.keys())
+    if foreign:
+        raise RecordError(
+            f"{where} has figures of metrics that aren't installed and so can't be checked ({', '.join(foreign)}). "
+            "Install the plugins that bring them."
+        )
+    changed = [key for key in ("title", "headline") if record.task[key] != getattr(task, key)]
+    changed += [name for name, way in record.better.items() if way != better[name]]
+    if changed:
+        raise RecordError(f"{where} says otherwise than the installed suite of {', '.join(changed)}. Run it again.")
 
 
 def verify(records: Path) -> int:
     """Recompute every score and curve of every finished record. Returns 1 where one can't be had again."""
     catalogue = _catalogue()
     store = Store(records)
-    finished = [record for record in store.records() if record.status == "finished"]
+    finished = [record for record in store.some_records() if record.status == "finished"]
     wrong = {record.path: _complaint(record, store, catalogue) for record in finished}
     for path, complaint in wrong.items():
         if complaint:

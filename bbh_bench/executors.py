@@ -1,7 +1,6 @@
 """Where cells run. So far: here, one after the other."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
 
 from bbh_bench.api import Arrays, LoadedTask
 from bbh_bench.plan import Cell
@@ -14,12 +13,11 @@ def inline(
     bench: Bench,
     cells: list[Cell],
     loaded: Mapping[str, LoadedTask],
-    bar: Callable[[str], AbstractContextManager[Progress]] = Progress,
 ) -> Iterator[tuple[Cell, Record, Arrays]]:
     """Run the cells in this process, each as soon as its predecessor's result was taken."""
     if cells:
         warm_up(bench, loaded.values())
     for number, cell in enumerate(cells, start=1):
-        with bar(f"[{number}/{len(cells)}] {cell}") as progress:
+        with Progress(f"[{number}/{len(cells)}] {cell}") as progress:
             record, arrays = run_cell(bench, cell, loaded[cell.task.name], progress)
         yield cell, record, arrays

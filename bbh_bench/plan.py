@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bbh_bench.api import Method, Task
 from bbh_bench.errors import BenchError, ContractError, RecordError
-from bbh_bench.plugins import DISTRIBUTION, Catalogue
+from bbh_bench.plugins import DISTRIBUTION, Catalogue, Entry
 from bbh_bench.record import cell_path, describe, fingerprint
 from bbh_bench.store import Store
 
@@ -40,6 +40,8 @@ def plan(catalogue: Catalogue, tasks: list[str], methods: list[str], seeds: list
     entries = [catalogue.methods.entry(name) for name in methods or built_in]
     for entry in entries:
         _check_hyperparameters(entry.thing)
+    for name in tasks:
+        _check_specification(catalogue.tasks.entry(name))
     return [
         Cell(task, entry.thing, entry.distribution, entry.line, seed)
         for task in [catalogue.tasks[name] for name in tasks]
@@ -54,6 +56,16 @@ def _check_hyperparameters(method: Method) -> None:
     except ValueError as error:
         raise ContractError(
             f"Method '{method.name}' has a hyperparameter that a record can't hold ({error}); use None instead."
+        ) from error
+
+
+def _check_specification(entry: Entry[Task]) -> None:
+    try:
+        fingerprint(entry.thing.specification())
+    except Exception as error:  # a stranger's task may raise anything
+        raise ContractError(
+            f"Task '{entry.thing.name}' of distribution '{entry.distribution}' can't say what its scores depend on: its "
+            f"specification() raised {type(error).__name__}: {error}."
         ) from error
 
 

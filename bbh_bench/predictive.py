@@ -57,7 +57,7 @@ def predict(networks: Predict, x: Tensor, device: torch.device, classes: int) ->
     """
     log_odds, information = [], []
     for part in x.split(chunk_size(device)):
-        logits = networks(part.to(device))
+        logits = networks(part.to(device, copy=True))  # a method may spoil its copy
         shape = list(logits.shape)
         if len(shape) != 3 or shape[0] == 0 or shape[1:] != [len(part), classes]:
             raise ContractError(

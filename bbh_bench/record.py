@@ -72,29 +72,36 @@ class Record:
             raise RecordError(f"The record '{path}' has missing or unknown fields ({wrong}). Run its cell again.")
         try:
             return Record(**content)._checked()
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise RecordError(f"The record '{path}' is damaged ({error!r}). Run its cell again.") from error
 
     def _checked(self) -> "Record":
-        assert_numbers(self.scores)
-        assert_numbers(self.cost)
-        for key in ("name", "version", "title", "headline", "fingerprint"):
-            self.task[key]
-        for key in ("name", "distribution", "line", "hyperparameters"):
-            self.method[key]
-        for key in ("packages", "commit", "dirty", "command", "hardware", "started"):
-            self.provenance[key]
-        for key in ("accelerator", "processor", "threads"):
-            self.provenance["hardware"][key]
-        for key in ("file", "sha256") if self.status == "finished" else ("type", "message", "traceback"):
-            (self.predictions if self.status == "finished" else self.error)[key]
-        if self.status == "finished" and self.task["headline"] not in self.scores:
-            raise ValueError(f"no {self.task['headline']} among its scores")
+        """Itself. Raises ``KeyError``, ``TypeError`` or ``ValueError`` for what isn't as ``Record`` says."""
+        _expect(self.task, {"name": str, "version": int, "title": str, "headline": str, "fingerprint": str})
+        _expect(self.method, {"name": str, "distribution": str, "line": str, "hyperparameters": dict})
+        made, optional = self.provenance, (str, type(None))
+        _expect(made, {"packages": dict, "commit": optional, "dirty": (bool, type(None)), "command": str})
+        _expect(made, {"device": str, "hardware": dict, "started": str})
+        _expect(made["hardware"], {"accelerator": optional, "processor": optional, "threads": int})
+        _expect(made["packages"], {"bbh-bench": optional, "torch": optional})
+        _expect({"status": self.status, "seed": self.seed}, {"status": str, "seed": int})
+        for numbers in (self.scores, self.cost):
+            _expect(numbers, dict.fromkeys(numbers, (int, float)))
+        _expect(self.better, dict.fromkeys(self.better, str))
         for curve in self.curves.values():
+            _expect(curve, dict.fromkeys(curve, list))
             if len({len(column) for column in curve.values()}) != 1:
                 raise ValueError("a curve has columns of different lengths")
-        if self.status not in ("finished", "failed") or not isinstance(self.seed, int):
-            raise ValueError(f"status {self.status!r}, seed {self.seed!r}")
+        if self.status == "finished":
+            _expect(self.predictions, {"file": str, "sha256": str})
+            if self.predictions["file"] != self.path.with_suffix(".npz").name:
+                raise ValueError(f"its predictions are said to be in {self.predictions['file']!r}")
+            if self.task["headline"] not in self.scores:
+                raise ValueError(f"no {self.task['headline']} among its scores")
+        elif self.status == "failed":
+            _expect(self.error, {"type": str, "message": str, "traceback": str})
+        else:
+            raise ValueError(f"status {self.status!r}")
         return self
 
 
@@ -102,11 +109,13 @@ def _no_number(text: str) -> float:
     raise ValueError(f"{text} is no number")
 
 
-def assert_numbers(values: Mapping[str, object]) -> None:
-    """Raise ``ValueError`` unless every value is a number."""
-    for name, value in values.items():
-        if not isinstance(value, int | float):
-            raise ValueError(f"{name} is {value!r}, no number")
+def _expect(values: Mapping[str, Any], kinds: Mapping[str, Any]) -> None:
+    """Raise ``KeyError`` or ``TypeError`` unless ``values`` is a mapping that has these keys, with values of these kinds."""
+    if not isinstance(values, Mapping):
+        raise TypeError(f"{values!r} where a mapping should be")
+    for key, kind in kinds.items():
+        if not isinstance(values[key], kind):
+            raise TypeError(f"{key} is {values[key]!r}")
 
 
 def cell_path(task: str, version: int, method: str, seed: int) -> Path:

@@ -5,6 +5,7 @@ import math
 import time
 import traceback
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
@@ -65,6 +66,8 @@ def run_cell(bench: Bench, cell: Cell, loaded: LoadedTask, progress: Progress) -
             arrays, cost, busy = _measure(bench, cell, loaded, progress)
         scores, curves = cell.task.score(arrays, bench.metrics)
         odd = [name for name, value in scores.items() if not math.isfinite(value)]
+        if cell.task.headline not in scores:
+            raise ContractError(f"the task's headline, {cell.task.headline}, is not among its scores.")
         if odd:
             raise ContractError(f"these scores aren't finite: {', '.join(odd)}.")
         total = time.perf_counter() - start
@@ -102,4 +105,5 @@ def warm_up(bench: Bench, loaded: Iterable[LoadedTask]) -> None:
     for module in ("foolbox", "sklearn.metrics", "torchmetrics.functional.classification"):
         import_module(module)
     for task in loaded:
-        reference_steps(task.problem(bench.device), steps=1)
+        with suppress(Exception):  # a task that can't even do this fails in its cells, where it is recorded
+            reference_steps(task.problem(bench.device), steps=1)

@@ -8,7 +8,9 @@ Those of a regression on a line: ``train/x`` and ``train/y`` ``[N]``; ``grid/x``
 ``[R, G]``, R noisy observations at each point, and ``grid/outputs`` ``[n, G]``, the means that n networks predict; ``noise``.
 """
 
-from collections.abc import Iterable
+import math
+import warnings
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -33,14 +35,12 @@ def classification(arrays: Arrays, metrics: Iterable[Metric]) -> tuple[Scores, C
     scores: Scores = {}
     for metric in metrics:
         if metric.scope == "labelled":
-            scores[f"test/{metric.name}"] = metric.compute(test, labels)
+            scores |= _values(metric, {"test": (test, labels)})
         if metric.scope == "inputs":
-            scores[f"test/{metric.name}"] = metric.compute(test)
-            scores |= {f"outlier/{name}/{metric.name}": metric.compute(outside) for name, outside in outliers.items()}
+            sets = {f"outlier/{name}": (outside,) for name, outside in outliers.items()}
+            scores |= _values(metric, {"test": (test,), **sets})
         if metric.scope == "outliers":
-            scores |= {
-                f"outlier/{name}/{metric.name}": metric.compute(test, outside) for name, outside in outliers.items()
-            }
+            scores |= _values(metric, {f"outlier/{name}": (test, outside) for name, outside in outliers.items()})
     curves: Curves = {"test/entropy_cdf": entropy_cdf(test)}
     curves |= {f"outlier/{name}/entropy_cdf": entropy_cdf(outside) for name, outside in outliers.items()}
     for name in _names(arrays, "attack"):
@@ -48,6 +48,20 @@ def classification(arrays: Arrays, metrics: Iterable[Metric]) -> tuple[Scores, C
         curves[f"attack/{name}"] = curve
         scores[f"attack/{name}/accuracy_area"] = accuracy_area(curve["epsilon"], curve["accuracy"])
     return scores, curves
+
+
+def _values(metric: Metric, sets: Mapping[str, tuple[object, ...]]) -> Scores:
+    """One metric on several sets. A broken one, a plugin's say, is left out with a warning: it must not cost a cell."""
+    try:
+        values = {f"{name}/{metric.name}": float(metric.compute(*given)) for name, given in sets.items()}
+    except Exception as error:
+        warnings.warn(f"metric '{metric.name}' is left out: {type(error).__name__}: {error}", stacklevel=2)
+        return {}
+    odd = [name for name, value in values.items() if not math.isfinite(value)]
+    if odd:
+        warnings.warn(f"metric '{metric.name}' is left out: not finite for {', '.join(odd)}", stacklevel=2)
+        return {}
+    return values
 
 
 def _names(arrays: Arrays, group: str) -> list[str]:

@@ -40,6 +40,20 @@ def cpu_threads(n: int | None) -> Iterator[int]:
         torch.set_num_threads(before)
 
 
+@contextmanager
+def torch_settings_kept() -> Iterator[None]:
+    """Undo what a method may do to torch's global settings: they must not reach another part, or another's cell."""
+    dtype, gradients = torch.get_default_dtype(), torch.is_grad_enabled()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(dtype)
+        torch.set_default_device(None)
+        torch.set_grad_enabled(gradients)
+        torch.use_deterministic_algorithms(deterministic)
+
+
 class Stages:
     """Opens the parts of one cell: ``with stages("fit"): ...``. Keeps the seconds and images of each, added up by name."""
 
@@ -58,7 +72,8 @@ class Stages:
         synchronise(self._device)
         start = time.perf_counter()
         try:
-            yield
+            with torch_settings_kept():
+                yield
             synchronise(self._device)
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start

@@ -3,10 +3,12 @@
 import hashlib
 import io
 import os
+import zlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -31,6 +33,15 @@ class Store:
                 raise RecordError(f"The record '{path}' says that it is '{record.path}'; move it there, or delete it.")
             found.append(record)
         return found
+
+    def some_records(self) -> list[Record]:
+        """All of them. Raises ``RecordError`` where there is none, too: it is likely not the folder that was meant."""
+        records = self.records()
+        if not records:
+            raise RecordError(
+                f"There are no records in '{self.root}'; name the folder that holds <task>/v<n>/<method>/seed<k>.json."
+            )
+        return records
 
     def prepare(self) -> None:
         """Make sure that the folder can be written to. Raises ``RecordError``."""
@@ -73,8 +84,13 @@ class Store:
     def arrays(self, record: Record) -> dict[str, np.ndarray]:
         """The stored predictions of a finished record. Raises ``RecordError`` where they are missing or changed."""
         content = self.packed(record)
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                return {name: arrays[name] for name in arrays.files}
+        except (BadZipFile, EOFError, OSError, ValueError, zlib.error) as error:
+            raise RecordError(
+                f"The predictions of '{self.root / record.path}' are no arrays ({error}). Run the cell again."
+            ) from error
 
     def packed(self, record: Record) -> bytes:
         """The file of predictions, checked against the record's digest. Raises ``RecordError``."""

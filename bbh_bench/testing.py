@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from bbh_bench.api import Categorical, Method, Posterior, Problem
 from bbh_bench.data import data_folder, sealed
+from bbh_bench.errors import DataError
 from bbh_bench.networks import initialise
 from bbh_bench.stages import seed_everything
 
@@ -55,8 +56,9 @@ def check_method(method: Method) -> None:
         problem.x.equal(untouched.x) and problem.y.equal(untouched.y), "fit changed the training data; copy them first."
     )
     _check_posterior(posterior)
-    x = problem.x[:7]
+    x = problem.x[:7].clone()
     first = _outputs(posterior, x, seed=0)
+    _require(x.equal(problem.x[:7]), "sample(n)(x) changed its input; work on a copy.")
     _check_shapes(posterior, x, first)
     _check_frozen(posterior, x)
     _check_images_apart(posterior, x)
@@ -101,18 +103,24 @@ def _check_shapes(posterior: Posterior, x: Tensor, outputs: Tensor) -> None:
 
 
 def _check_frozen(posterior: Posterior, x: Tensor) -> None:
-    networks = posterior.sample(DRAWS)
-    first = networks(x).detach()
-    posterior.sample(DRAWS)(x)  # other draws must not move these
+    with _advice("sample(n)(x)"):
+        networks = posterior.sample(DRAWS)
+        first = networks(x).detach()
+        posterior.sample(DRAWS)(x)  # other draws must not move these
+        second = networks(x).detach()
     _require(
-        networks(x).detach().equal(first),
+        second.equal(first),
         "two calls of sample(n) disagree on the same inputs; draw in sample, not in the call.",
     )
 
 
 def _check_images_apart(posterior: Posterior, x: Tensor) -> None:
-    networks = posterior.sample(DRAWS)
-    together, alone = networks(x)[:, :2].detach(), networks(x[:2]).detach()
+    with _advice("sample(n)(x), for a batch of another size,"):
+        networks = posterior.sample(DRAWS)
+        together, alone = networks(x)[:, :2].detach(), networks(x[:2]).detach()
+    _require(
+        alone.shape == together.shape, f"two inputs got outputs of shape {list(alone.shape)}; any batch size must do."
+    )
     _require(
         torch.allclose(together, alone, atol=1e-4),
         "an image's outputs depend on the other images of its batch; normalise each image by itself.",
@@ -121,12 +129,15 @@ def _check_images_apart(posterior: Posterior, x: Tensor) -> None:
 
 def _check_differentiable(posterior: Posterior, x: Tensor) -> None:
     x = x.clone().requires_grad_()
-    outputs = posterior.sample(DRAWS)(x)
-    _require(
-        outputs.requires_grad,
-        "outputs don't depend on the inputs in a way that autograd sees; don't detach, or set `differentiable = False`.",
+    blind = (
+        "outputs don't depend on the inputs in a way that autograd sees; don't detach, or set `differentiable = False`."
     )
-    (gradient,) = torch.autograd.grad(outputs.logsumexp(-1).sum(), x)
+    with _advice("sample(n)(x), for an input with gradient,"):
+        outputs = posterior.sample(DRAWS)(x)
+    _require(outputs.requires_grad, blind)
+    with _advice("the gradient with respect to the input"):
+        (gradient,) = torch.autograd.grad(outputs.logsumexp(-1).sum(), x, allow_unused=True)
+    _require(gradient is not None, blind)
     _require(gradient.isfinite().all(), "gradients with respect to the inputs aren't all finite.")
     _require(gradient.abs().sum() > 0, "gradients with respect to the inputs are all zero.")
 
@@ -148,7 +159,7 @@ def _advice(what: str) -> Iterator[None]:
         raise AssertionError(f"{what} raised {type(error).__name__}: {error}") from error
 
 
-_watched: ContextVar[bool] = ContextVar("watched", default=False)
+_watched: ContextVar[Path | None] = ContextVar("watched", default=None)
 
 
 @cache
@@ -156,9 +167,11 @@ def _watch_files() -> None:
     """Once a process: audit hooks can't be taken out again, so this one minds its own business unless told to watch."""
 
     def hook(event: str, arguments: tuple[object, ...]) -> None:
-        if event == "open" and _watched.get() and isinstance(arguments[0], str):
+        folder = _watched.get()
+        if event == "open" and folder is not None and isinstance(arguments[0], str):
             path = Path(arguments[0]).absolute()
-            if "datasets" in path.parts or path.is_relative_to(data_folder().absolute()):
+            bundled = "datasets" in path.parts and path.suffix not in (".py", ".pyc", ".so")  # scikit-learn's, say
+            if bundled or path.is_relative_to(folder):
                 raise PermissionError(f"it opened the data file '{path}'; use what the Problem holds.")
 
     sys.addaudithook(hook)
@@ -168,7 +181,11 @@ def _watch_files() -> None:
 def _no_data_files() -> Iterator[None]:
     """Refuse to open files of scikit-learn's data sets and of the data folder."""
     _watch_files()
-    token = _watched.set(True)
+    try:
+        folder = data_folder()
+    except DataError:  # a folder that isn't there needs no guard
+        folder = Path("no data folder")
+    token = _watched.set(folder.absolute())
     try:
         yield
     finally:

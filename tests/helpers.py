@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from bbh_bench.api import Problem, Task
+from bbh_bench.api import Problem
 from bbh_bench.methods.map import Map
 from bbh_bench.tasks import digits5
 
@@ -22,10 +22,6 @@ class Failing:
 
     def fit(self, problem):
         raise RuntimeError(self.message)
-
-
-def tasks() -> list[Task]:
-    return [TINY]
 
 
 @dataclass(frozen=True)

@@ -170,6 +170,48 @@ def test_verify_goes_on_after_a_record_that_it_cannot_check(install, folder, cap
     refused(capsys, ["publish"], "isn't installed", "--task")
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"task": {"headline": "test/error"}}, {"task": {"title": "hacked"}}, {"better": {"error": "higher"}}],
+    ids=str,
+)
+def test_publish_refuses_what_would_turn_the_ranking_round(install, folder, capsys, change):
+    cli.main([*RUN[:-1], "0"])
+    path = folder / "runs/tiny/v1/quick/seed0.json"
+    held = json.loads(path.read_text())
+    ((part, values),) = change.items()
+    path.write_text(json.dumps(held | {part: held[part] | values}))
+    refused(capsys, ["publish"], *values)
+
+
+def test_publish_puts_lost_predictions_back(install, folder, capsys):
+    cli.main([*RUN[:-1], "0"])
+    cli.main(["publish"])
+    (folder / "leaderboard/tiny/v1/quick/seed0.npz").unlink()
+    assert cli.main(["publish"]) == 0
+    assert "published 1 records" in capsys.readouterr().out
+    assert cli.main(["verify", "--records", "leaderboard"]) == 0
+
+
+@pytest.mark.parametrize("command", ["verify", "report"])
+def test_a_folder_without_records_is_likely_the_wrong_one(install, folder, capsys, command):
+    cli.main([*RUN[:-1], "0"])
+    capsys.readouterr()
+    refused(capsys, [command, "--records", "runs/tiny"], "no records in 'runs/tiny'")
+
+
+def test_a_task_whose_data_cannot_be_loaded_is_named(install, folder, capsys):
+    class Broken:
+        def digests(self):
+            return {}
+
+        def load(self, folder):
+            raise FileNotFoundError("gone.bin")
+
+    install(Things(task=replace(TINY, source=Broken())))
+    refused(capsys, RUN, "Task 'tiny' can't load its data", "gone.bin")
+
+
 def test_figures_of_a_metric_that_is_not_installed_are_passed_over(install, folder, capsys):
     cli.main([*RUN[:-1], "0"])
     path = folder / "runs/tiny/v1/quick/seed0.json"
@@ -177,8 +219,9 @@ def test_figures_of_a_metric_that_is_not_installed_are_passed_over(install, fold
     extra = {"scores": held["scores"] | {"test/sharpness": 0.5}, "better": held["better"] | {"sharpness": "lower"}}
     path.write_text(json.dumps(held | extra))
     assert cli.main(["verify"]) == 0
-    assert cli.main(["publish"]) == 0
-    assert "sharpness" in (folder / "leaderboard" / FILE).read_text()
+    assert cli.main(["report"]) == 0
+    assert "sharpness" in (folder / "runs" / FILE).read_text()
+    refused(capsys, ["publish"], "sharpness", "Install the plugins")
 
 
 @pytest.mark.parametrize(

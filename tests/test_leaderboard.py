@@ -10,7 +10,7 @@ import pytest
 
 from bbh_bench.leaderboard import FILE, board, render, summary
 from bbh_bench.leaderboard.tables import Column, by_task, clear_best, order, statistics
-from bbh_bench.record import SCHEMA, Record
+from bbh_bench.record import SCHEMA, Record, fingerprint
 from bbh_bench.store import Store
 
 PUBLISHED = Path(__file__).parents[1] / "leaderboard"
@@ -37,6 +37,7 @@ def record(method, seed, nll, **changes):
             "command": "bbh-bench run",
             "hardware": {"accelerator": None, "processor": "a processor", "threads": 2},
             "started": "2026-01-01T00:00:00Z",
+            "device": "cpu",
         },
         error={},
     )
@@ -149,10 +150,14 @@ def test_rendering_imports_neither_torch_nor_a_method():
 
 
 def test_the_committed_board_is_what_its_records_render_to():
-    records = Store(PUBLISHED).records()
-    assert records
+    records = Store(PUBLISHED).some_records()
     assert (PUBLISHED / FILE).read_text() == board(records)
     assert all(r.status == "finished" for r in records)
+
+
+def test_the_committed_records_are_of_the_installed_tasks(builtin):
+    for held in Store(PUBLISHED).records():
+        assert held.task["fingerprint"] == fingerprint(builtin.tasks[held.task["name"]].specification()), held.path
 
 
 def test_the_committed_scores_are_what_their_predictions_give(builtin, metrics):

@@ -13,7 +13,7 @@ import torch
 from helpers import QUICK, TINY, Failing
 
 from bbh_bench import hookimpl
-from bbh_bench.api import Posterior
+from bbh_bench.api import Metric, Posterior
 from bbh_bench.errors import BenchError, ContractError, RecordError, UnknownName
 from bbh_bench.methods.dropout import Dropout
 from bbh_bench.methods.ensemble import Ensemble
@@ -189,13 +189,46 @@ class Vandal:
 
     def fit(self, problem):
         problem.x.zero_()
-        return QUICK.fit(problem)
+        torch.set_default_dtype(torch.float64)
+        torch.set_grad_enabled(False)
+        return Odd(lambda x: x.clamp_(max=0.3).flatten(1)[:, :5].unsqueeze(0), differentiable=False)
 
 
-def test_a_method_that_spoils_its_data_harms_nobody_else(bench, loaded):
+def test_a_method_that_spoils_its_data_and_torchs_settings_harms_nobody_else(bench, loaded):
     alone, _ = run(bench, loaded)
-    run(bench, loaded, Vandal())
+    assert run(bench, loaded, Vandal())[0].status == "finished"
     assert run(bench, loaded)[0].scores == alone.scores
+
+
+def broken_metric(*given):
+    raise TypeError("broken metric")
+
+
+@pytest.mark.parametrize("compute", [broken_metric, lambda *given: None, lambda *given: float("nan")])
+@pytest.mark.parametrize("scope", ["labelled", "inputs", "outliers"])
+def test_a_broken_metric_is_left_out_with_a_warning(bench, loaded, compute, scope):
+    plain, _ = run(bench, loaded)
+    more = replace(bench, metrics=(*bench.metrics, Metric("broken", scope, "lower", "a line", compute)))
+    with pytest.warns(UserWarning, match="metric 'broken' is left out"):
+        record, _ = run(more, loaded)
+    assert record.status == "finished"
+    assert record.scores == plain.scores
+
+
+def test_a_metric_of_another_number_type_is_a_float_in_the_record(bench, loaded):
+    more = replace(
+        bench, metrics=(*bench.metrics, Metric("one", "labelled", "lower", "", lambda *given: np.float32(1)))
+    )
+    assert type(run(more, loaded)[0].scores["test/one"]) is float
+
+
+def test_a_task_that_cannot_say_what_it_is_is_refused_by_name(builtin):
+    def no_network():
+        raise RuntimeError("no network today")
+
+    tasks = Shelf("task", {"odd": Entry(replace(TINY, name="odd", network=no_network), "a-stranger")})
+    with pytest.raises(ContractError, match=r"'odd' of distribution 'a-stranger'.*no network today"):
+        plan(replace(builtin, tasks=tasks), ["odd"], [], [0])
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Records on disk: atomic, complete or refused."""
 
+import hashlib
 import json
 from dataclasses import replace
 
@@ -25,8 +26,12 @@ def record():
         cost={"fit/seconds": 1.5},
         predictions={"file": "seed3.npz", "sha256": "0" * 64},
         provenance={
-            **dict.fromkeys(["packages", "commit", "dirty", "command", "started"]),
-            "hardware": dict.fromkeys(["accelerator", "processor", "threads"]),
+            **dict.fromkeys(["commit", "dirty"]),
+            "packages": {"bbh-bench": "0", "torch": None},
+            "command": "bbh-bench run",
+            "device": "cpu",
+            "started": "2026-01-01T00:00:00Z",
+            "hardware": {"accelerator": None, "processor": "a processor", "threads": 1},
         },
         error={},
     )
@@ -84,7 +89,14 @@ def broken(change):
         (broken(lambda c: c["scores"].update(x="0.1")), "damaged"),
         (broken(lambda c: c["task"].pop("fingerprint")), "damaged"),
         (broken(lambda c: c.update(status="perhaps")), "damaged"),
-        (broken(lambda c: c.update(seed=4)), "says that it is"),
+        (broken(lambda c: c.update(scores=None)), "damaged"),
+        (broken(lambda c: c.update(curves=None)), "damaged"),
+        (broken(lambda c: c.update(better=None)), "damaged"),
+        (broken(lambda c: c["task"].update(name=7)), "damaged"),
+        (broken(lambda c: c["task"].update(fingerprint=None)), "damaged"),
+        (broken(lambda c: c["predictions"].update(file="../../x.npz")), "damaged"),
+        (broken(lambda c: c["provenance"].update(packages={})), "damaged"),
+        (broken(lambda c: c["method"].update(name="n")), "says that it is"),
     ],
 )
 def test_a_record_that_is_not_whole_is_refused_by_name(record, tmp_path, damage, complaint):
@@ -106,6 +118,10 @@ def test_predictions_that_are_missing_or_changed_are_refused(record, tmp_path):
     path.unlink()
     with pytest.raises(RecordError, match="can't be read"):
         store.arrays(stored)
+    path.write_bytes(b"no arrays")
+    digest = hashlib.sha256(b"no arrays").hexdigest()
+    with pytest.raises(RecordError, match="are no arrays"):
+        store.arrays(replace(stored, predictions=stored.predictions | {"sha256": digest}))
 
 
 def test_numbers_that_are_not_finite_never_reach_a_record(record, tmp_path):

@@ -1,5 +1,8 @@
 """``check_method`` tells each way of breaking the contract from the others, with its advice."""
 
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +44,11 @@ class Wrapped:
 def answer(function):
     """A fault in what the networks answer."""
     return lambda problem, fit: Changed(fit(problem), answer=function)
+
+
+def same_size(problem):
+    """Always answers for seven inputs."""
+    return lambda networks, x: networks(problem.x[:7])
 
 
 def spoils(problem, fit):
@@ -89,6 +97,16 @@ FAULTS = {
     "batch leaks": (answer(lambda networks, x: networks(x - x.mean(0) / 2)), "depend on the other images"),
     "detached": (answer(lambda networks, x: networks(x).detach()), "don't detach"),
     "rounded": (answer(lambda networks, x: networks((4 * x).round()) + 0 * networks(x)), "are all zero"),
+    "one batch size": (answer(lambda networks, x: networks(x).view(-1, 7, 3)), "for a batch of another size, raised"),
+    "ignores the size": (
+        lambda problem, fit: Changed(fit(problem), answer=same_size(problem)),
+        "any batch size must do",
+    ),
+    "detached input": (
+        answer(lambda networks, x: networks(x.detach()) + torch.zeros(1, requires_grad=True)),
+        "don't detach",
+    ),
+    "spoils its input": (answer(lambda networks, x: networks(x.detach().mul_(0.9))), "changed its input"),
     "spoils its data": (spoils, "changed the training data"),
     "seeds itself": (seeds_itself, "don't seed inside fit"),
     "own generator": (own_generator, "torch's global generator alone"),
@@ -105,6 +123,16 @@ def test_each_fault_is_told(fault):
     with pytest.raises(AssertionError) as caught:
         check_method(Wrapped(break_it))
     assert complaint in str(caught.value)
+
+
+def test_a_method_passes_in_a_fresh_process_without_a_data_folder():
+    code = (
+        "from bbh_bench.methods.map import Map; from bbh_bench.testing import check_method; check_method(Map(lr=0.01))"
+    )
+    for folder in (None, "nowhere"):
+        environment = {k: v for k, v in os.environ.items() if k != "BBH_BENCH_DATA"}
+        environment |= {"BBH_BENCH_DATA": folder} if folder else {}
+        subprocess.run([sys.executable, "-c", code], env=environment, check=True)
 
 
 def test_the_same_wrapper_without_a_fault_passes():
