@@ -43,6 +43,7 @@ def classification(arrays: Arrays, metrics: Iterable[Metric]) -> tuple[Scores, C
             scores |= _values(metric, {f"outlier/{name}": (test, outside) for name, outside in outliers.items()})
     curves: Curves = {"test/entropy_cdf": entropy_cdf(test)}
     curves |= {f"outlier/{name}/entropy_cdf": entropy_cdf(outside) for name, outside in outliers.items()}
+    curves |= {f"shift/{name}": shift_curve(arrays, f"shift/{name}") for name in _names(arrays, "shift")}
     for name in _names(arrays, "attack"):
         curve = attack_curve(arrays, f"attack/{name}")
         curves[f"attack/{name}"] = curve
@@ -78,6 +79,25 @@ def entropy_cdf(predictions: Predictions) -> dict[str, list[float]]:
         "entropy": points.tolist(),
         "share": (np.searchsorted(np.sort(share), points, side="right") / len(share)).tolist(),
     }
+
+
+def shift_curve(arrays: Arrays, prefix: str) -> dict[str, list[float]]:
+    """Mean entropy and mutual information at each value, in nats, and accuracy where the images keep their labels.
+
+    The first column is the axis. Of a single image, the probability of each class too.
+    """
+    axis = next(key for key in arrays if key.startswith(f"{prefix}/axis/"))
+    values = arrays[axis].tolist()
+    shifted = decode(arrays, prefix)
+    curve = {axis.removeprefix(f"{prefix}/axis/"): values}
+    columns = {"entropy": shifted.entropy, "mutual_information": shifted.mutual_information}
+    images = len(shifted.log_probs) // len(values)
+    if f"{prefix}/labels" in arrays:
+        labels = np.tile(arrays[f"{prefix}/labels"], len(values))
+        columns["accuracy"] = shifted.log_probs.argmax(axis=1) == labels
+    if images == 1:
+        columns |= {f"p({c})": shifted.probs[:, c] for c in range(shifted.probs.shape[1])}
+    return curve | {name: column.reshape(-1, images).mean(axis=1).tolist() for name, column in columns.items()}
 
 
 def attack_curve(arrays: Arrays, prefix: str) -> dict[str, list[float]]:

@@ -183,3 +183,42 @@ def test_the_committed_board_keeps_its_promises_on_mnist():
     assert mean("ensemble", "test/error") <= 0.011
     assert mean("dropout", "test/error") <= 0.015
     assert mean("ensemble", "outlier/notmnist/entropy_auc") < mean("map", "outlier/notmnist/entropy_auc")
+
+
+def mnist_record(seed, error, inside, outside, **changes):
+    held = record("bbh", seed, 0.03, **changes)
+    scores = {"test/error": error, "test/entropy_auc": inside, "outlier/notmnist/entropy_auc": outside}
+    return replace(held, task=held.task | {"name": "mnist"}, scores={"test/nll": 0.03} | scores)
+
+
+def test_the_papers_tables_stand_beside_ours():
+    """By hand: 0.0056 of 10,000 images has a binomial standard error of 0.0746 points."""
+    held = [mnist_record(0, 0.0060, 0.97, 0.50), mnist_record(1, 0.0068, 0.98, 0.54)]
+    text = board(held)
+    assert "Reproduction of the paper" in text
+    lines = [line for line in text.splitlines() if line.startswith("| BbH")]
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    assert cells[0] == ["BbH", "bbh", "2", "error %", "0.56", "0.64 ± 0.04", "+0.08", "0.15", "yes"]
+    assert cells[1][-4:] == ["0.975 ± 0.005", "+0.005", "0.019", "yes"]
+    assert cells[2][3:] == ["notmnist entropy AUC", "0.48", "0.520 ± 0.020", "+0.040", "0.062", "yes"]
+    layer_wise = next(line for line in text.splitlines() if line.startswith("| Layer-wise"))
+    assert " -0.09 |" in layer_wise
+    far = [mnist_record(seed, 0.01, 0.97, 0.48) for seed in (0, 1)]
+    assert next(line for line in board(far).splitlines() if line.startswith("| BbH")).endswith(" no |")
+
+
+def test_a_task_of_another_name_reproduces_nothing():
+    held = [replace(r, task=r.task | {"name": "digits5"}) for r in (mnist_record(0, 0.006, 0.97, 0.5),)]
+    assert "Reproduction" not in board(held)
+
+
+def test_shifts_are_drawn_and_named_on_the_page(tmp_path):
+    many = {"angle": [0.0, 90.0], "entropy": [0.1, 0.9], "mutual_information": [0.0, 0.2], "accuracy": [0.9, 0.1]}
+    one = {"share": [0.0, 1.0], "entropy": [0.1, 0.2], "mutual_information": [0.0, 0.0], "p(0)": [0.9, 0.1]}
+    one |= {"p(1)": [0.1, 0.9]}
+    curves = {"shift/rotation": many, "shift/pair": one}
+    text = render([replace(r, curves=curves) for r in [*GOOD, *POOR]], tmp_path).read_text()
+    for figure in ("t-v1-f-shifts.png", "t-v1-f-images.png"):
+        assert f"({figure})" in text
+        assert (tmp_path / figure).read_bytes().startswith(b"\x89PNG")
+    assert "### Shifts" not in board(GOOD)

@@ -3,46 +3,51 @@
 import io
 from typing import Any
 
+import numpy as np
+
 from bbh_bench.leaderboard.tables import TaskRecords, order
 from bbh_bench.record import Record
 
 COLUMNS = 3
 Y_RANGE = (-100, 100)  # as in the paper's first figure
+LINES = ("#1f4e79", "#d1495b", "#3a7d44", "#e08e1b", "#6d4c9f", "#4aa3a2", "#8c564b", "#c65fa6", "#6f6f6f", "#a3a500")
+QUANTITIES = {"entropy": "entropy, nats", "mutual_information": "mutual information, nats", "accuracy": "accuracy"}
 
 
-def name(group: TaskRecords) -> str:
+def name(group: TaskRecords, figure: str = "") -> str:
     """The file of a task's figure, beside the board."""
     task = group.head.task
-    return f"{task['name']}-v{task['version']}-{task['fingerprint'][:6]}.png"
+    return f"{task['name']}-v{task['version']}-{task['fingerprint'][:6]}{figure and '-'}{figure}.png"
 
 
 def draw(groups: list[TaskRecords]) -> dict[str, bytes]:
-    """PNG files by name: so far one for each regression on a line."""
-    return {name(group): _panels(group) for group in groups if group.has("grid/prediction")}
+    """PNG files by name: of each regression on a line its fits, of each task with shifts what they do."""
+    pictures = {}
+    for group in groups:
+        if group.has("grid/prediction"):
+            pictures[name(group)] = _fits(group)
+        several, single = group.shifts()
+        if several:
+            pictures[name(group, "shifts")] = _shifts(group, several)
+        if single:
+            pictures[name(group, "images")] = _images(group, single)
+    return pictures
 
 
-def _panels(group: TaskRecords) -> bytes:
+def _fits(group: TaskRecords) -> bytes:
     """One panel a method: data, truth, mean and bands of 1, 2 and 3 standard deviations, from the lowest seed."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415  (half a second, for boards with figures)
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
-    shown = [next(r for r in group.finished if r.method["name"] == method) for method in order(group)]
+    shown = _first_records(group)
     rows = -(-len(shown) // COLUMNS)
-    figure = Figure(figsize=(4 * COLUMNS, 3 * rows), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _figure(4 * COLUMNS, 3 * rows)
     axes = list(figure.subplots(rows, COLUMNS, sharex=True, sharey=True, squeeze=False).flat)
     for axis, record in zip(axes, shown, strict=False):
-        _panel(axis, record)
+        _fit(axis, record)
     for axis in axes[len(shown) :]:
         axis.set_visible(False)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=110, metadata={"Software": None})
-    return picture.getvalue()
+    return _png(figure, *axes[0].get_legend_handles_labels())
 
 
-def _panel(axis: Any, record: Record) -> None:
+def _fit(axis: Any, record: Record) -> None:
     curve, data = record.curves["grid/prediction"], record.curves["train/data"]
     x, mean, std = curve["x"], curve["mean"], curve["std"]
     for k in (3, 2, 1):
@@ -55,3 +60,89 @@ def _panel(axis: Any, record: Record) -> None:
     axis.plot(x, mean, color="#1f4e79", linewidth=1.5, label="mean")
     axis.plot(data["x"], data["y"], "o", color="#d1495b", markersize=4, label="data")
     axis.set(title=record.method["name"], xlim=(min(x), max(x)), ylim=Y_RANGE)
+
+
+def _shifts(group: TaskRecords, shifts: list[str]) -> bytes:
+    """A row a quantity, a column a shift: one line a method, the mean over seeds, with a band of one standard error."""
+    figure = _figure(4.2 * len(shifts), 2.6 * len(QUANTITIES))
+    grid = figure.subplots(len(QUANTITIES), len(shifts), squeeze=False)
+    methods = order(group)
+    for column, shift in enumerate(shifts):
+        curves = {method: _curves(group, method, f"shift/{shift}") for method in methods}
+        for row, (quantity, label) in enumerate(QUANTITIES.items()):
+            axis = grid[row, column]
+            for k, method in enumerate(methods):
+                _line(axis, curves[method], quantity, color=LINES[k % len(LINES)], label=method)
+            axis.set_visible(axis.has_data())
+            axis.set(xlabel=_abscissa(group, shift), ylabel=label, title=shift if row == 0 else "")
+            axis.set_ylim(bottom=0)
+    return _png(figure, *grid[0, 0].get_legend_handles_labels())
+
+
+def _line(axis: Any, curves: list[dict[str, list[float]]], quantity: str, color: str, label: str) -> None:
+    held = [curve[quantity] for curve in curves if quantity in curve]
+    if not held:
+        return
+    x = next(iter(curves[0].values()))
+    mean = np.mean(held, axis=0)
+    axis.plot(x, mean, color=color, linewidth=1.5, label=label)
+    if len(held) > 1:
+        error = np.std(held, axis=0, ddof=1) / len(held) ** 0.5
+        axis.fill_between(x, mean - error, mean + error, color=color, alpha=0.2, linewidth=0)
+
+
+def _images(group: TaskRecords, shifts: list[str]) -> bytes:
+    """A row a method, a column an image: the classes' mean probabilities and the entropy's share, from the lowest seed."""
+    shown = _first_records(group)
+    figure = _figure(3.4 * len(shifts), 1.6 * len(shown) + 0.8)
+    grid = figure.subplots(len(shown), len(shifts), sharex="col", sharey=True, squeeze=False)
+    for row, record in enumerate(shown):
+        for column, shift in enumerate(shifts):
+            curve = record.curves.get(f"shift/{shift}")
+            if curve is not None:
+                _image(grid[row, column], curve)
+        grid[row, 0].set_ylabel(record.method["name"])
+    for column, shift in enumerate(shifts):
+        grid[0, column].set_title(shift)
+        grid[-1, column].set_xlabel(_abscissa(group, shift))
+    return _png(figure, *grid[0, 0].get_legend_handles_labels())
+
+
+def _image(axis: Any, curve: dict[str, list[float]]) -> None:
+    x = next(iter(curve.values()))
+    probabilities = {label: values for label, values in curve.items() if label.startswith("p(")}
+    for k, (label, values) in enumerate(probabilities.items()):
+        axis.plot(x, values, color=LINES[k % len(LINES)], linewidth=1.2, label=label)
+    share = np.array(curve["entropy"]) / np.log(len(probabilities))
+    axis.plot(x, share, color="black", linewidth=1, linestyle="--", label="entropy / log K")
+    axis.set_ylim(-0.03, 1.03)
+
+
+def _abscissa(group: TaskRecords, shift: str) -> str:
+    return next(next(iter(r.curves[f"shift/{shift}"])) for r in group.finished if f"shift/{shift}" in r.curves)
+
+
+def _curves(group: TaskRecords, method: str, curve: str) -> list[dict[str, list[float]]]:
+    return [r.curves[curve] for r in group.finished if r.method["name"] == method and curve in r.curves]
+
+
+def _first_records(group: TaskRecords) -> list[Record]:
+    """Of each method that of the lowest seed, in the board's order."""
+    return [next(r for r in group.finished if r.method["name"] == method) for method in order(group)]
+
+
+def _figure(width: float, height: float) -> Any:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415  (half a second, for boards with figures)
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _png(figure: Any, handles: list[Any], labels: list[str]) -> bytes:
+    """The picture with one legend below it."""
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 11), frameon=False)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=110, metadata={"Software": None})
+    return picture.getvalue()

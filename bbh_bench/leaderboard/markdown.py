@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
-from bbh_bench.leaderboard import figures
+from bbh_bench.leaderboard import figures, reproduction
 from bbh_bench.leaderboard.tables import Column, TaskRecords, by_task, clear_best, order, statistics
 from bbh_bench.record import Record
 
@@ -53,6 +53,7 @@ def _section(group: TaskRecords) -> str:
             parts += [f"### Outliers: {name}", _table(group, _outlier_columns(group, name))]
         for name in group.attacks():
             parts += [f"### Attack: {name}", _attack_table(group, name)]
+    parts += [*_shifts(group), *_reproduction(group)]
     if group.finished:
         parts += ["### Cost", _table(group, COST)]
     if group.failed:
@@ -190,6 +191,35 @@ def _attack_table(group: TaskRecords, name: str) -> str:
         rows.append([method, *(f"{100 * mean:.1f}" for mean in means), f"{last:.3f}"])
     headings = ["accuracy % at ε =", *(f"{epsilon:g}" for epsilon in epsilons), "entropy at the last ε"]
     return _markdown(headings, rows)
+
+
+def _shifts(group: TaskRecords) -> list[str]:
+    """Figures of the test images changed by degrees, and the paper's own images."""
+    several, single = group.shifts()
+    parts = ["### Shifts"] if several or single else []
+    if several:
+        parts.append(
+            f"Test images changed by degrees ({', '.join(several)}): the mean over images and seeds, with a band of one "
+            f"standard error over seeds.\n\n![Entropy, mutual information and accuracy along each shift]"
+            f"({figures.name(group, 'shifts')})"
+        )
+    if single:
+        parts.append(
+            "Single images: the mean probability of each class and, dashed, the entropy's share of log K.\n\n"
+            f"![Class probabilities of single images along each shift]({figures.name(group, 'images')})"
+        )
+    return parts
+
+
+def _reproduction(group: TaskRecords) -> list[str]:
+    """The paper's tables beside ours."""
+    parts = []
+    for title, rows in reproduction.tables(group):
+        parts += [f"**{title}**", _markdown(reproduction.HEADINGS, rows)]
+    if not parts:
+        return []
+    short = [reproduction.SHORT] if group.head.task["name"] == "mnist-short" else []
+    return ["### Reproduction of the paper", reproduction.CAPTION, *short, *parts]
 
 
 def _failures(group: TaskRecords) -> str:

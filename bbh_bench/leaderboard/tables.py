@@ -66,6 +66,16 @@ class TaskRecords:
         names = [name.split("/")[1] for record in self.finished for name in record.curves if name.startswith("attack/")]
         return list(dict.fromkeys(names))
 
+    def shifts(self) -> tuple[list[str], list[str]]:
+        """Names of the shifts of many images, and of those of a single one, whose classes' probabilities are shown."""
+        curves = {
+            name.split("/")[1]: "p(0)" in curve
+            for record in self.finished
+            for name, curve in record.curves.items()
+            if name.startswith("shift/")
+        }
+        return [name for name, single in curves.items() if not single], [name for name in curves if curves[name]]
+
     def better(self, score: str) -> str:
         """lower, higher or neither."""
         return next(

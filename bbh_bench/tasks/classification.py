@@ -17,6 +17,7 @@ from bbh_bench.data import stratified
 from bbh_bench.networks import on_device
 from bbh_bench.predictive import predict
 from bbh_bench.record import describe
+from bbh_bench.shifts import Shift, Shifted
 
 EVALUATION = 1  # goes up when `evaluate` or `scoring.classification` could give another score
 
@@ -61,6 +62,8 @@ class ClassificationTask:
     attacked: int = 1000
     """Test images attacked, stratified, the same for every method; all where there are fewer."""
     bounds: tuple[float, float] = (0.0, 1.0)
+    shifts: tuple[Shift, ...] = ()
+    """Test images changed by degrees: curves beside the scores."""
     threads: int | None = None
     headline: str = "test/nll"
     """A proper score of the predictive, not the error, which a small test set can't tell apart."""
@@ -82,11 +85,13 @@ class ClassificationTask:
             "draws": self.draws,
             "attacked": self.attacked,
             "bounds": list(self.bounds),
+            "shifts": [describe(shift) for shift in self.shifts],
         }
 
     def load(self, folder: Path) -> "LoadedClassification":
-        """Read and check the data. Raises ``DataError``."""
-        return LoadedClassification(self, self.source.load(folder))
+        """Read and check the data, and change test images as the shifts say. Raises ``DataError``."""
+        data = self.source.load(folder)
+        return LoadedClassification(self, data, {shift.name: shift.apply(*data.test) for shift in self.shifts})
 
     def score(self, arrays: Arrays, metrics: Iterable[Metric]) -> tuple[Scores, Curves]:
         """See ``bbh_bench.scoring.classification``."""
@@ -99,6 +104,7 @@ class LoadedClassification:
 
     task: ClassificationTask
     data: ImageData
+    shifted: Mapping[str, Shifted]
 
     def problem(self, device: torch.device) -> Problem:
         """Training images and labels on the device, and nothing of the test set."""
@@ -113,7 +119,7 @@ class LoadedClassification:
         )
 
     def evaluate(self, posterior: Posterior, device: torch.device, stage: Stage) -> Arrays:
-        """Predict the test and outlier sets with the same draws, then attack where gradients flow."""
+        """Predict the test and outlier sets with the same draws, then shifted images; attack where gradients flow."""
         x, y = self.data.test
         arrays: Arrays = {"test/labels": y.numpy().astype(np.uint8)}
         sets = {"test": x} | {f"outlier/{name}": images for name, images in self.data.outliers.items()}
@@ -121,6 +127,8 @@ class LoadedClassification:
             networks = posterior.sample(self.task.draws)
             for name, images in sets.items():
                 arrays |= _under(name, predict(networks, images, device, self.task.classes))
+        for shift in self.task.shifts:
+            arrays |= _under(f"shift/{shift.name}", self._shift(shift, posterior, device, stage))
         if getattr(posterior, "differentiable", True):
             chosen = stratified(y, self.task.attacked)
             for attack in self.task.attacks:
@@ -128,6 +136,16 @@ class LoadedClassification:
                     f"attack/{attack.name}", self._attack(attack, posterior, x[chosen], y[chosen], device, stage)
                 )
         return arrays
+
+    def _shift(self, shift: Shift, posterior: Posterior, device: torch.device, stage: Stage) -> Arrays:
+        """Predict the images at all values with the same draws; the axis is the name of its values."""
+        shifted = self.shifted[shift.name]
+        arrays: Arrays = {f"axis/{shift.axis}": np.array(shift.values)}
+        if shifted.labels is not None:
+            arrays["labels"] = shifted.labels.numpy().astype(np.uint8)
+        images = shifted.images.flatten(0, 1)
+        with stage(f"shift/{shift.name}", images=len(images)):
+            return arrays | predict(posterior.sample(self.task.draws), images, device, self.task.classes)
 
     def _attack(
         self, attack: Attack, posterior: Posterior, x: Tensor, y: Tensor, device: torch.device, stage: Stage

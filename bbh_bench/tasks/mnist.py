@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bbh_bench.data import DataFile, read_idx_images, read_idx_labels, shuffled
 from bbh_bench.networks import lenet
+from bbh_bench.shifts import Mixup, Rotation, Swelling
 from bbh_bench.tasks.classification import ClassificationTask, ImageData
 
 VALIDATION = 5000
@@ -83,6 +84,18 @@ class Mnist:
         )
 
 
+# The paper's own images, by their numbers in the test set, and beside them what it shows on many.
+_BOTH_WAYS = tuple(range(-90, 91, 10))
+SHIFTS = (
+    Rotation(),
+    Mixup(),
+    Swelling(),
+    Rotation("rotation-three", images=(270,), values=_BOTH_WAYS),
+    Rotation("rotation-one", images=(202,), values=_BOTH_WAYS),
+    Rotation("rotation-six", images=(217,), values=tuple(range(-180, 181, 10))),
+    Mixup("mixup-three-eight", images=((270, 391),)),
+)
+
 TASK = ClassificationTask(
     name="mnist",
     title="MNIST, outliers notMNIST, LeNet, the paper's 100 epochs",
@@ -92,6 +105,7 @@ TASK = ClassificationTask(
     classes=10,
     epochs=100,
     batch_size=100,
+    shifts=SHIFTS,
 )
 SHORT = ClassificationTask(
     name="mnist-short",
@@ -102,4 +116,5 @@ SHORT = ClassificationTask(
     classes=10,
     epochs=5,
     batch_size=100,
+    shifts=SHIFTS,
 )
