@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bbh_bench.errors import BenchError
 
-DEFAULT_TASK = "digits5"
+DEFAULT_TASKS = ("digits5", "toy")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -20,7 +20,9 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("list", help="methods, tasks, attacks and metrics: name, distribution, one line each")
 
     run = commands.add_parser("run", help="run methods on tasks; finished cells are skipped")
-    run.add_argument("--task", action="append", metavar="T", help=f"a task; may be repeated (default: {DEFAULT_TASK})")
+    run.add_argument(
+        "--task", action="append", metavar="T", help=f"a task; may be repeated (default: {' and '.join(DEFAULT_TASKS)})"
+    )
     run.add_argument("--method", action="append", metavar="M", help="a method; may be repeated (default: all built-in)")
     run.add_argument(
         "--seeds", default="0,1,2", metavar="S", help="whole numbers, separated by commas (default: 0,1,2)"
@@ -56,6 +58,9 @@ def parser() -> argparse.ArgumentParser:
 
     check = commands.add_parser("check", help="the contract tests on one method, with advice")
     check.add_argument("name", metavar="METHOD")
+    check.add_argument(
+        "--kind", default="classification", choices=("classification", "regression"), help="(default: classification)"
+    )
     return top
 
 
@@ -102,7 +107,7 @@ def _run(options: argparse.Namespace) -> int:
     from bbh_bench.commands import run  # noqa: PLC0415
 
     return run(
-        tasks=options.task or [DEFAULT_TASK],
+        tasks=options.task or list(DEFAULT_TASKS),
         methods=options.method or [],
         seeds=options.seeds,
         records=Path(options.records),
@@ -154,11 +159,11 @@ def _check(options: argparse.Namespace) -> int:
     _warn(catalogue.problems)
     method = catalogue.methods[options.name]
     try:
-        check_method(method)
+        check_method(method, options.kind)
     except AssertionError as error:
         print(f"{options.name} breaks the contract: {error}", file=sys.stderr)
         return 1
-    print(f"{options.name} keeps the contract of a method.")
+    print(f"{options.name} keeps the contract of a method, in {options.kind}.")
     return 0
 
 

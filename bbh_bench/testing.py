@@ -1,4 +1,7 @@
-"""What every plugin must pass: call ``check_method(YourMethod())`` in a test of yours."""
+"""What every plugin must pass: call ``check_method(YourMethod())`` in a test of yours.
+
+A method that is for regression too passes ``check_method(YourMethod(), "regression")`` as well.
+"""
 
 import sys
 from collections.abc import Iterator
@@ -7,11 +10,12 @@ from contextvars import ContextVar
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from bbh_bench.api import Categorical, Method, Posterior, Problem
+from bbh_bench.api import Categorical, Gaussian, Method, Posterior, Problem
 from bbh_bench.data import data_folder, sealed
 from bbh_bench.errors import DataError
 from bbh_bench.networks import initialise
@@ -48,9 +52,24 @@ def small_problem(epochs: int = 40) -> Problem:
     return Problem(x=x, y=y, network=small_network, likelihood=Categorical(CLASSES), epochs=epochs, batch_size=20)
 
 
-def check_method(method: Method) -> None:
+def small_regression(epochs: int = 300) -> Problem:
+    """Forty points of a parabola in two variables, in one batch, of deviation 1; noise of deviation 0.2."""
+    generator = torch.Generator().manual_seed(0)
+    x = 2 * torch.rand(40, 2, generator=generator) - 1
+    y = x.square().sum(1) + x[:, 0]
+    y = (y - y.mean()) / y.std() + 0.2 * torch.randn(40, generator=generator)
+
+    def network() -> nn.Module:
+        return initialise(nn.Sequential(nn.Linear(2, 20), nn.Dropout(0.0), nn.ReLU(), nn.Linear(20, 1)))
+
+    return Problem(x=x, y=y, network=network, likelihood=Gaussian(0.2), epochs=epochs, batch_size=40)
+
+
+def check_method(method: Method, kind: Literal["classification", "regression"] = "classification") -> None:
     """Fit a small problem and raise ``AssertionError``, with advice, where the contract of a method is broken."""
-    problem, untouched = small_problem(), small_problem()
+    make = {"classification": small_problem, "regression": small_regression}[kind]
+    width = {"classification": CLASSES, "regression": 1}[kind]
+    problem, untouched = make(), make()
     posterior = _fit(method, problem, seed=0)
     _require(
         problem.x.equal(untouched.x) and problem.y.equal(untouched.y), "fit changed the training data; copy them first."
@@ -59,7 +78,7 @@ def check_method(method: Method) -> None:
     x = problem.x[:7].clone()
     first = _outputs(posterior, x, seed=0)
     _require(x.equal(problem.x[:7]), "sample(n)(x) changed its input; work on a copy.")
-    _check_shapes(posterior, x, first)
+    _check_shapes(posterior, x, first, width)
     _check_frozen(posterior, x)
     _check_images_apart(posterior, x)
     if getattr(posterior, "differentiable", True):
@@ -68,7 +87,10 @@ def check_method(method: Method) -> None:
     _require(first.equal(again), "the same seed gave another posterior; draw with torch's global generator alone.")
     other = _outputs(_fit(method, problem, seed=1), x, seed=0)
     _require(not first.equal(other), "another seed gave the same posterior; don't seed inside fit, the runner does.")
-    _check_learns(posterior, problem)
+    if kind == "classification":
+        _check_classifies(posterior, problem)
+    else:
+        _check_fits(posterior, problem)
 
 
 def _fit(method: Method, problem: Problem, seed: int) -> Posterior:
@@ -93,12 +115,12 @@ def _check_posterior(posterior: Posterior) -> None:
     _require(isinstance(parameters, int), "the posterior needs `parameters`: how many numbers were learnt, an integer.")
 
 
-def _check_shapes(posterior: Posterior, x: Tensor, outputs: Tensor) -> None:
+def _check_shapes(posterior: Posterior, x: Tensor, outputs: Tensor, width: int) -> None:
     shape = list(outputs.shape)
-    wanted = f"[n, {len(x)}, {CLASSES}] with n from 1 to {DRAWS}"
-    fits = len(shape) == 3 and 1 <= shape[0] <= DRAWS and shape[1:] == [len(x), CLASSES]
+    wanted = f"[n, {len(x)}, {width}] with n from 1 to {DRAWS}"
+    fits = len(shape) == 3 and 1 <= shape[0] <= DRAWS and shape[1:] == [len(x), width]
     _require(fits, f"sample({DRAWS})(x) has shape {shape}; it must be {wanted}.")
-    _require(outputs.is_floating_point(), f"outputs are {outputs.dtype}; they must be floating-point logits.")
+    _require(outputs.is_floating_point(), f"outputs are {outputs.dtype}; they must be floating-point numbers.")
     _require(outputs.isfinite().all(), "outputs aren't all finite.")
 
 
@@ -142,12 +164,18 @@ def _check_differentiable(posterior: Posterior, x: Tensor) -> None:
     _require(gradient.abs().sum() > 0, "gradients with respect to the inputs are all zero.")
 
 
-def _check_learns(posterior: Posterior, problem: Problem) -> None:
+def _check_classifies(posterior: Posterior, problem: Problem) -> None:
     probs = _outputs(posterior, problem.x, seed=0).softmax(-1).mean(0)
     accuracy = (probs.argmax(-1) == problem.y).float().mean().item()
     _require(
         accuracy > 0.6, f"only {accuracy:.0%} of the training images of a simple problem are right after its budget."
     )
+
+
+def _check_fits(posterior: Posterior, problem: Problem) -> None:
+    mean = _outputs(posterior, problem.x, seed=0).mean(0).squeeze(-1)
+    left = ((mean - problem.y).square().mean() / problem.y.var()).sqrt().item()
+    _require(left < 0.7, f"the mean is {left:.0%} of the training targets' deviation off on a simple regression.")
 
 
 @contextmanager

@@ -29,9 +29,10 @@ METHODS = [
 ]
 
 
+@pytest.mark.parametrize("kind", ["classification", "regression"])
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
-def test_contract(method):
-    check_method(method)
+def test_contract(method, kind):
+    check_method(method, kind)
 
 
 def test_map_finds_the_mode_of_logistic_regression():

@@ -144,3 +144,19 @@ def test_a_posterior_that_says_it_has_no_gradients_needs_none():
         return Changed(fit(problem), differentiable=False, answer=lambda networks, x: networks(x).detach())
 
     check_method(Wrapped(still))
+
+
+def test_a_method_that_cannot_fit_a_line_is_told():
+    def flat(networks, x):
+        return 1e-3 * networks(x)
+
+    with pytest.raises(AssertionError, match="of the training targets' deviation off"):
+        check_method(
+            Wrapped(lambda problem, fit: Changed(fit(problem), answer=flat, differentiable=False)), "regression"
+        )
+
+
+def test_a_classifier_is_told_what_shape_a_regression_has():
+    fault = answer(lambda networks, x: networks(x).expand(-1, -1, 3))
+    with pytest.raises(AssertionError, match=r"must be \[n, 7, 1\]"):
+        check_method(Wrapped(fault), "regression")
