@@ -75,7 +75,8 @@ def _shifts(group: TaskRecords, shifts: list[str]) -> bytes:
                 _line(axis, curves[method], quantity, color=LINES[k % len(LINES)], label=method)
             axis.set_visible(axis.has_data())
             axis.set(xlabel=_abscissa(group, shift), ylabel=label, title=shift if row == 0 else "")
-            axis.set_ylim(bottom=0)
+            axis.set_ylim(bottom=0, top=1.02 if quantity == "accuracy" else None)
+            _ticks(axis, _abscissa(group, shift))
     return _png(figure, *grid[0, 0].get_legend_handles_labels())
 
 
@@ -105,6 +106,7 @@ def _images(group: TaskRecords, shifts: list[str]) -> bytes:
     for column, shift in enumerate(shifts):
         grid[0, column].set_title(shift)
         grid[-1, column].set_xlabel(_abscissa(group, shift))
+        _ticks(grid[-1, column], _abscissa(group, shift))
     return _png(figure, *grid[0, 0].get_legend_handles_labels())
 
 
@@ -116,6 +118,14 @@ def _image(axis: Any, curve: dict[str, list[float]]) -> None:
     share = np.array(curve["entropy"]) / np.log(len(probabilities))
     axis.plot(x, share, color="black", linewidth=1, linestyle="--", label="entropy / log K")
     axis.set_ylim(-0.03, 1.03)
+
+
+def _ticks(axis: Any, label: str) -> None:
+    """Where a reader of angles looks for them."""
+    from matplotlib.ticker import MultipleLocator  # noqa: PLC0415
+
+    if "degrees" in label:
+        axis.xaxis.set_major_locator(MultipleLocator(45))
 
 
 def _abscissa(group: TaskRecords, shift: str) -> str:
