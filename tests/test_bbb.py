@@ -20,7 +20,7 @@ from bbh_bench.weights import forward, layers, with_layers
 def test_recovers_the_best_factorised_gaussian_of_linear_regression(local):
     """Oracle: the posterior in closed form, whose best factorised Gaussian has its mean and the variances 1 / Lambda_ii."""
     regression = linear_regression()
-    method = Bbb(lr=0.01, log_variance=-5, local=local, likelihood_draws=6)
+    method = Bbb(lr=0.01, log_variance=-5, log_variance_lr=0.01, local=local, likelihood_draws=6)
     seed_everything(0)
     posterior = method.fit(regression.problem(epochs=400))
     mean, std = regression.by_weight(posterior.mean), regression.by_weight(posterior.std)
@@ -147,6 +147,15 @@ def test_stand_ins_are_found_wherever_they_are_and_share_the_weights():
     assert noisy.head is not network.head
     assert noisy.head.weight is network.head.weight
     assert with_layers(network.head, {network.head: network.twice}) is network.twice
+
+
+def test_log_variances_have_a_rate_of_their_own():
+    """Oracle: Adam's steps under a gradient that keeps its sign add up to rate times steps."""
+    problem = replace(small_problem(epochs=10), likelihood=lambda outputs, targets: 0 * outputs.sum())
+    seed_everything(0)
+    posterior = Bbb(log_variance_lr=0.02).fit(problem)
+    risen = torch.cat([2 * std.log().flatten() for std in posterior.std.values()]) + 9
+    assert torch.allclose(risen, torch.tensor(0.02 * problem.steps), rtol=0.02)
 
 
 def test_the_kl_is_counted_once_per_example_and_annealed_from_nothing():
