@@ -34,13 +34,13 @@ class RealNvp(nn.Module):
 
     def forward(self, z: Tensor, masks: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Take z ``[..., D]`` to its image ``[..., D]`` and log-determinant ``[...]``; masks ``[steps, ..., D]``."""
-        log_det = torch.zeros(z.shape[:-1], device=z.device, dtype=z.dtype)
-        for step, mask in zip(self.steps, self.masks(z) if masks is None else masks, strict=True):
+        masks = self.masks(z) if masks is None else masks
+        log_gates = []
+        for step, mask, free in zip(self.steps, masks, 1 - masks, strict=True):
             shift, gate = step(mask * z)
-            free = 1 - mask
-            z = z + free * torch.sigmoid(-gate) * (shift - z)
-            log_det = log_det + (free * F.logsigmoid(gate)).sum(-1)
-        return z, log_det
+            log_gates.append(free * F.logsigmoid(gate))
+            z = torch.lerp(shift, z, log_gates[-1].exp())  # z itself where it is masked: the gate is 1
+        return z, torch.stack(log_gates).sum((0, -1))
 
     def inverse(self, z: Tensor, masks: Tensor) -> Tensor:
         """What ``forward`` with these masks takes to z ``[..., D]``."""

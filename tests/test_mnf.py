@@ -175,36 +175,81 @@ def test_the_limit_of_std_holds_for_units_draws_and_kl_and_a_weight_can_leave_it
     assert (layer.log_std["weight"].grad > 0).any()
 
 
-def test_comes_close_to_the_elbo_of_the_best_factorised_gaussian_and_stays_below_the_evidence():
-    """Oracle: Bayesian linear regression in closed form; four standard errors of 1,000 draws, and 0.2 nats of Adam's noise.
+def test_does_as_well_as_the_best_factorised_gaussian_and_stays_below_the_evidence():
+    """Oracle: Bayesian linear regression in closed form; three standard errors of the ELBO's estimate, and 0.05 nats.
 
-    A KL that forgot the bias would be more than a nat off.
+    The factorised Gaussian is the special case of a z that doesn't spread. With the rate of ``fit`` throughout, Adam's own
+    noise costs 0.1 to 0.6 nats: what it learnt is therefore refined at a falling rate.
     """
     regression = linear_regression()
-    problem = regression.problem(epochs=400)
+    problem = regression.problem(epochs=300)
     seed_everything(0)
-    posterior = Mnf(lr=0.01, log_std=-2.0, anneal=0.3).fit(problem)
+    posterior = Mnf(lr=0.01, log_std=-2.0, log_std_lr=0.01, anneal=0.3).fit(problem)
     (layer,) = posterior.drawn.values()
-    settle(layer.requires_grad_(True), problem)
-    with torch.no_grad():
-        outputs = posterior.sample(1000)(problem.x)
-        likelihood = torch.stack([-len(problem.x) * problem.likelihood(output, problem.y) for output in outputs])
-        kl = torch.stack([layer.kl() for _ in range(1000)])
-    elbo = (likelihood.mean() - kl.mean()).item()
-    error = 4 * ((likelihood.var() + kl.var()) / 1000).sqrt().item()
-    assert error < 0.3
-    assert regression.factorised_elbo - error - 0.2 < elbo < regression.log_evidence + error
+    refine(layer.requires_grad_(True), problem, steps=500)
+    elbo, error = elbo_of(layer, problem, draws=4000)
+    assert error < 0.05
+    assert regression.factorised_elbo - 3 * error - 0.05 < elbo < regression.log_evidence + 3 * error
 
 
-def settle(layer, problem):
-    """A few steps more at a lower rate with several z in the KL: at one rate throughout, Adam's own noise costs 0.3 nats."""
-    optimiser = adam(layer.parameters(), 3e-3)
-    for _ in range(300):
+def refine(layer, problem, steps):
+    """From a rate of 0.01 down to 3e-4, with eight z's for every example."""
+    optimiser = adam(layer.parameters(), 1e-2)
+    fall = torch.optim.lr_scheduler.ExponentialLR(optimiser, 0.03 ** (1 / steps))
+    for _ in range(steps):
         optimiser.zero_grad()
-        likelihood = problem.likelihood(layer(problem.x.repeat(4, 1)), problem.y.repeat(4))
-        kl = torch.stack([layer.kl() for _ in range(3)]).mean()
-        (likelihood + kl / len(problem.x)).backward()
+        likelihood = problem.likelihood(layer(problem.x.repeat(8, 1)), problem.y.repeat(8))
+        (likelihood + layer.kl() / len(problem.x)).backward()
         optimiser.step()
+        fall.step()
+
+
+@torch.no_grad()
+def elbo_of(layer, problem, draws):
+    """Of the posterior that ``draw`` makes, with its standard error."""
+    outputs = forward(layer.layer, layer.draw(draws), problem.x)
+    likelihood = torch.stack([-len(problem.x) * problem.likelihood(output, problem.y) for output in outputs])
+    kl = torch.stack([kl_at(layer, 100) for _ in range(draws // 100)])
+    error = (likelihood.var() / len(likelihood) + kl.var() / len(kl)).sqrt()
+    return (likelihood.mean() - kl.mean()).item(), error.item()
+
+
+def kl_at(layer, n):
+    layer.last = layer.z(n)
+    return layer.kl()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_kl_at_several_z_is_the_mean_of_the_kls_at_each(case):
+    """Five standard errors; without spread in the weights r is all that is left of the noise."""
+    seed_everything(0)
+    layer, shape = layer_of(case)
+    with torch.no_grad():
+        alone = torch.stack([layer.kl() for _ in range(800)])
+        layer(torch.randn(800, *shape))
+        together = layer.kl()
+    assert abs(together - alone.mean()) < 5 * alone.std() * (2 / 800) ** 0.5
+
+
+def test_the_kl_is_at_the_z_of_the_forward_pass_which_it_uses_up():
+    seed_everything(0)
+    layer, shape = layer_of("dense")
+    layer(torch.randn(3, *shape))
+    z, _ = layer.last
+    (gradient,) = torch.autograd.grad(layer.kl(), z)
+    assert (gradient != 0).all()
+    assert layer.last is None
+    layer.kl().backward()  # at another z: the graph of the first is gone
+
+
+def test_deviations_have_a_rate_of_their_own():
+    """Oracle: Adam's steps under a gradient that keeps its sign add up to rate times steps."""
+    problem = replace(small_problem(epochs=10), likelihood=lambda outputs, targets: 0 * outputs.sum())
+    seed_everything(0)
+    posterior = Mnf(log_std_lr=0.02, anneal=0).fit(problem)
+    for layer in posterior.drawn.values():
+        risen = torch.cat([log_std.flatten() for log_std in layer.log_std.values()]) + 4.5
+        assert torch.allclose(risen, torch.tensor(0.02 * problem.steps), rtol=0.02)
 
 
 def test_any_network_of_standard_layers():

@@ -36,8 +36,8 @@ class Bbb:
 
     A step of Adam is at most about its rate, however far there is to go: at 1e-3, digits5's thousand steps end with
     deviations of 0.02 and a posterior as certain of outliers as one network. At 4e-3 they end at 0.08. Higher rates bring
-    the KL to rest, and with it the underfit of a factorised Gaussian: at 1e-2 the negative log-likelihood is five times
-    as high.
+    the KL to rest, and with it the underfit of a factorised Gaussian: at 1e-2 the negative log-likelihood is over four
+    times as high.
     """
     likelihood_draws: int = 1
     """Networks drawn a step."""
