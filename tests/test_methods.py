@@ -14,7 +14,6 @@ from bbh_bench.methods.bbh import Bbh
 from bbh_bench.methods.dropout import Dropout, DropoutPosterior, _masks, live_dropout, with_sites
 from bbh_bench.methods.ensemble import Ensemble, EnsemblePosterior
 from bbh_bench.methods.map import Map, PointPosterior
-from bbh_bench.methods.mnf import Mnf
 from bbh_bench.networks import lenet
 from bbh_bench.plugins import plugins
 from bbh_bench.stages import seed_everything
@@ -24,7 +23,6 @@ from bbh_bench.training import Diverged, kernels, negative_log_prior
 METHODS = [
     *plugins(external=False).catalogue().methods.things(),
     Ensemble(name="ensemble-dropout", base=Dropout(), members=2),
-    Mnf(),
     Bbh(),
 ]
 

@@ -11,5 +11,6 @@ def bbh_methods() -> list[Method]:
     from bbh_bench.methods.dropout import Dropout  # noqa: PLC0415
     from bbh_bench.methods.ensemble import Ensemble  # noqa: PLC0415
     from bbh_bench.methods.map import Map  # noqa: PLC0415
+    from bbh_bench.methods.mnf import Mnf  # noqa: PLC0415
 
-    return [Map(), Ensemble(), Dropout(), Bbb()]
+    return [Map(), Ensemble(), Dropout(), Bbb(), Mnf()]
