@@ -49,13 +49,41 @@ def test_slices_are_slices_of_the_output_dimension():
 
 
 def test_the_first_layer_sees_noise_and_a_one_hot_slice():
+    """Oracle: the input written out, through layers whose inputs are divided by the root of the terms in their sums."""
     torch.manual_seed(0)
-    net, z = Hypernet(Part(("w",), 5, 7), 3, (6, 4)), torch.randn(2, 3)
-    inputs = torch.cat([z.repeat_interleave(5, 0), torch.eye(5).repeat(2, 1)], 1)
-    h = inputs
-    for layer in net.hidden:
-        h = F.leaky_relu(layer(h), 0.1)
-    assert torch.allclose(net(z), net.head(h).view(2, 35), atol=1e-6)
+    net, z = Hypernet(Part(("w",), 5, 7), 3, (6, 4), spread=0.5), torch.randn(2, 3)
+    inputs = torch.cat([0.5 / 3**0.5 * z.repeat_interleave(5, 0), torch.eye(5).repeat(2, 1)], 1)
+    first, second = net.hidden
+    h = F.leaky_relu(first(inputs), 0.1)
+    h = F.leaky_relu(second(h * (2 / 6) ** 0.5), 0.1)
+    assert torch.allclose(net(z), net.head(h / 2).view(2, 35), atol=1e-6)
+
+
+@pytest.mark.parametrize("partition", PARTITIONS)
+def test_weights_start_at_the_sizes_asked_for(partition):
+    """The factors come from 16 draws, hence the tolerance."""
+    torch.manual_seed(0)
+    shapes = drawn_shapes(small_lenet(5), "test")
+    sizes = {name: 0.01 * (k + 1) for k, name in enumerate(shapes)}
+    generator = Generator(shapes, PARTITIONS[partition](shapes), 8, UNITS, shared=True, sizes=sizes)
+    with torch.no_grad():
+        draws = generator.draw(400)
+    for name, size in sizes.items():
+        assert draws[name].square().mean().sqrt().item() == pytest.approx(size, rel=0.3), name
+
+
+@pytest.mark.parametrize("partition", PARTITIONS)
+def test_spread_is_how_much_depends_on_noise_at_the_start(partition):
+    shapes = drawn_shapes(small_lenet(5), "test")
+    shares = []
+    for spread in (0.0, 0.1, 1.0):
+        torch.manual_seed(0)
+        generator = Generator(shapes, PARTITIONS[partition](shapes), 8, UNITS, shared=True, spread=spread)
+        with torch.no_grad():
+            weights = generator.draw(100)["1.weight"].flatten(1)
+        shares.append((weights.var(0).mean() / weights.square().mean()).item())
+    assert shares[0] < 1e-6
+    assert shares[0] < shares[1] < 0.1 < shares[2]
 
 
 def test_shared_noise_ties_the_tensors_of_a_draw_and_independent_noise_does_not():
