@@ -10,7 +10,6 @@ from torch import nn
 
 from bbh_bench.api import Posterior
 from bbh_bench.errors import ContractError
-from bbh_bench.methods.bbh import Bbh
 from bbh_bench.methods.dropout import Dropout, DropoutPosterior, _masks, live_dropout, with_sites
 from bbh_bench.methods.ensemble import Ensemble, EnsemblePosterior
 from bbh_bench.methods.map import Map, PointPosterior
@@ -23,7 +22,6 @@ from bbh_bench.training import Diverged, kernels, negative_log_prior
 METHODS = [
     *plugins(external=False).catalogue().methods.things(),
     Ensemble(name="ensemble-dropout", base=Dropout(), members=2),
-    Bbh(),
 ]
 
 
