@@ -55,7 +55,7 @@ def learnt(method, steps):
 
 
 def test_a_hypernet_finds_both_modes_where_a_gaussian_finds_one():
-    """Oracle: quadrature. With other seeds the generator may end in one mode; none brings a Gaussian to two.
+    """Oracle: quadrature. With other seeds the generator may end in one mode too; a Gaussian has but one.
 
     A single weight gives the nearest-neighbour estimate nothing to average over: hence the discriminator.
     """

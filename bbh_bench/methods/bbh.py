@@ -7,6 +7,7 @@ weights start at the size of the network's own, and change with a step of Adam a
 only the layer-wise generator was seen to learn on small data (``bbh_bench.hypernet`` says why).
 """
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,7 +41,8 @@ class Bbh:
     name: str = "bbh"
     generator: Literal["layer-wise", "sliced", "single"] = "layer-wise"
     chunks: int = 130
-    """In how many pieces the single generator gives all weights; the paper's number for LeNet."""
+    """In how many pieces the single generator gives all weights, at most: the paper's number for LeNet. No more than the root
+    of the number of weights, or a small network's pieces would be too small to share anything."""
     noise: int = 8
     """Dimensions of the noise; the paper runs 1, 8 and 64."""
     shared: bool = True
@@ -118,7 +120,8 @@ class Bbh:
 
     def _parts(self, shapes: Shapes) -> list[Part]:
         if self.generator == "single":
-            return single(shapes, self.chunks)
+            weights = sum(shape.numel() for shape in shapes.values())
+            return single(shapes, min(self.chunks, math.isqrt(weights)))
         return {"layer-wise": layer_wise, "sliced": sliced}[self.generator](shapes)
 
     def _estimate(self, problem: Problem) -> KlEstimate:
