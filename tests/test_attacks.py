@@ -1,6 +1,6 @@
 """Oracles: the closed-form worst case of a linear classifier, and plain autograd for FGSM on a predictive."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import foolbox
 import pytest
@@ -9,8 +9,10 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bbh_bench.attacks import Fgsm, craft, distance, verify
+from bbh_bench.attacks import Boundary, CarliniWagnerL2, DeepFoolL2, Fgsm, NoiseLinf, PaperFgsm, PgdL2, PgdLinf
 from bbh_bench.errors import ContractError
+from bbh_bench.stages import seed_everything
+from bbh_bench.threat import craft, distance, verify
 
 CPU = torch.device("cpu")
 
@@ -120,3 +122,103 @@ def test_a_strangers_foolbox_attack_is_one_dataclass(draws):
 
     (noisy,) = craft(Noise(), draws, images(5), torch.zeros(5).long(), (0.0, 1.0), CPU)
     assert 0 < (noisy - images(5)).abs().max() <= 0.1 + 1e-6
+
+
+WIDE = (-4.0, 5.0)  # bounds that no closed form here meets
+
+
+@pytest.fixture
+def linear():
+    """A linear softmax classifier of 12 pixels and 4 classes, 40 images, and their classes, all right."""
+    generator = torch.Generator().manual_seed(3)
+    weight, x = torch.randn(4, 12, generator=generator), torch.rand(40, 1, 3, 4, generator=generator)
+    return weight, x, (x.flatten(1) @ weight.T).argmax(1)
+
+
+def smallest(weight, x, y, dual):
+    """Closed form: to class k an L2 (L-infinity) perturbation needs margin_k / |w_y - w_k|, in the dual norm."""
+    outputs = x.flatten(1) @ weight.T
+    margins = outputs.gather(1, y[:, None]) - outputs
+    slopes = (weight[y][:, None] - weight[None]).norm(p=dual, dim=2)
+    return (margins / slopes).masked_fill(torch.eye(4)[y].bool(), float("inf")).amin(1)
+
+
+def as_networks(weight):
+    return lambda x: (x.flatten(1) @ weight.T).unsqueeze(0)
+
+
+@pytest.mark.parametrize(("attack", "dual"), [(PgdLinf(), 1), (PgdL2(), 2)], ids=["linf", "l2"])
+def test_pgd_turns_every_image_that_the_closed_form_says_can_be_turned(linear, attack, dual):
+    """Up to 3 % of epsilon: cross-entropy leads to the likeliest class, whose boundary is nearly always the nearest."""
+    weight, x, y = linear
+    needed = smallest(weight, x, y, dual)
+    attack = replace(attack, epsilons=tuple(needed.quantile(torch.tensor([0.25, 0.5, 0.75])).tolist()))
+    seed_everything(0)
+    for epsilon, adversarial in zip(attack.epsilons, craft(attack, as_networks(weight), x, y, WIDE, CPU), strict=True):
+        turned = (adversarial.flatten(1) @ weight.T).argmax(1) != y
+        assert not turned[needed > 1.0001 * epsilon].any()  # impossible
+        assert turned[needed < 0.97 * epsilon].double().mean() > 0.9
+
+
+def test_pgd_in_l2_reaches_the_worst_case_of_a_linear_two_class_model():
+    w = torch.randn(12, generator=torch.Generator().manual_seed(1))
+    x, y = 0.4 + 0.2 * images(50), torch.zeros(50).long()
+    model = as_networks(torch.stack([w, torch.zeros(12)]))
+    seed_everything(0)
+    (adversarial,) = craft(PgdL2(epsilons=(0.7,)), model, x, y, WIDE, CPU)
+    lowered = (x - adversarial).flatten(1) @ w
+    assert torch.allclose(lowered, 0.7 * w.norm().expand(50), rtol=3e-3)
+
+
+@pytest.mark.parametrize(
+    ("attack", "excess"), [(DeepFoolL2(), 0.03), (CarliniWagnerL2(), 0.06), (Boundary(), 0.25)],
+    ids=lambda value: getattr(value, "name", ""),
+)  # fmt: skip
+def test_minimising_attacks_find_the_closed_forms_distance(linear, attack, excess):
+    """Never below it, and above it by the stated share at most, for nine images in ten."""
+    weight, x, y = linear
+    needed = smallest(weight, x, y, 2)
+    seed_everything(0)
+    (adversarial,) = craft(replace(attack, epsilons=(20.0,)), as_networks(weight), x, y, WIDE, CPU)
+    assert ((adversarial.flatten(1) @ weight.T).argmax(1) != y).double().mean() >= 0.95
+    ratio = distance(adversarial, x, "l2") / needed
+    assert ratio.min() > 0.999
+    assert ratio.quantile(0.9) < 1 + excess
+
+
+def test_noise_is_signs_of_size_epsilon():
+    x = 0.5 * torch.ones(20, 1, 8, 8)
+    seed_everything(0)
+    small, large = craft(
+        NoiseLinf(epsilons=(0.1, 0.2)), as_networks(torch.ones(2, 64)), x, torch.zeros(20).long(), (0, 1), CPU
+    )
+    assert torch.allclose((small - x).abs(), torch.tensor(0.1))
+    assert torch.allclose((large - x).abs(), torch.tensor(0.2))
+    assert abs((small > x).double().mean() - 0.5) < 4 * 0.5 / 1280**0.5
+
+
+def test_the_papers_attack_is_weaker_where_draws_disagree():
+    """Each of forty draws has a weight of its own besides the common one: the predictive still has one clear gradient."""
+    generator = torch.Generator().manual_seed(0)
+    common, own = torch.randn(2, 64, generator=generator), 3 * torch.randn(40, 2, 64, generator=generator)
+    x = torch.rand(300, 1, 8, 8, generator=generator)
+
+    def networks(x):
+        return torch.einsum("nkd,bd->nbk", common + own, x.flatten(1) - 0.5)
+
+    y = networks(x).softmax(-1).mean(0).argmax(1)
+    accuracy = {}
+    for attack in (Fgsm(epsilons=(0.05,)), PaperFgsm(epsilons=(0.05,))):
+        (adversarial,) = craft(attack, networks, x, y, (0.0, 1.0), CPU)
+        accuracy[attack.name] = (networks(adversarial).softmax(-1).mean(0).argmax(1) == y).double().mean().item()
+    assert accuracy["fgsm"] < accuracy["paper-fgsm"] - 0.1
+
+
+def test_the_papers_attack_is_fgsm_on_a_point_estimate(linear):
+    weight, x, y = linear
+    ours, papers = (
+        craft(attack, as_networks(weight), x, y, (0.0, 1.0), CPU)
+        for attack in (Fgsm(epsilons=(0.1, 0.3)), PaperFgsm(epsilons=(0.1, 0.3)))
+    )
+    for a, b in zip(ours, papers, strict=True):
+        assert torch.allclose(a, b, atol=1e-6)

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from bbh_bench import scoring
 from bbh_bench.api import Arrays, Attack, Categorical, Curves, Metric, Posterior, Problem, Scores, Stage
-from bbh_bench.attacks import Fgsm, craft
+from bbh_bench.attacks import Fgsm
 from bbh_bench.data import stratified
 from bbh_bench.networks import on_device
 from bbh_bench.predictive import predict
 from bbh_bench.record import describe
 from bbh_bench.shifts import Shift, Shifted
+from bbh_bench.threat import craft
 
 EVALUATION = 1  # goes up when `evaluate` or `scoring.classification` could give another score
 
