@@ -24,6 +24,7 @@ def parser() -> argparse.ArgumentParser:
         "--task", action="append", metavar="T", help=f"a task; may be repeated (default: {' and '.join(DEFAULT_TASKS)})"
     )
     run.add_argument("--method", action="append", metavar="M", help="a method; may be repeated (default: all built-in)")
+    run.add_argument("--attack", action="append", metavar="A", help="an attack beside the task's own; may be repeated")
     run.add_argument(
         "--seeds", default="0,1,2", metavar="S", help="whole numbers, separated by commas (default: 0,1,2)"
     )
@@ -105,16 +106,15 @@ def _list(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     from bbh_bench.commands import run  # noqa: PLC0415
+    from bbh_bench.plan import Selection  # noqa: PLC0415
 
-    return run(
+    selection = Selection(
         tasks=options.task or list(DEFAULT_TASKS),
         methods=options.method or [],
+        attacks=options.attack or [],
         seeds=options.seeds,
-        records=Path(options.records),
-        data=options.data,
-        device=options.device,
-        replace=options.replace,
     )
+    return run(selection, Path(options.records), options.data, options.device, options.replace)
 
 
 def _report(options: argparse.Namespace) -> int:

@@ -11,7 +11,7 @@ from bbh_bench.data import data_folder
 from bbh_bench.errors import BenchError, RecordError
 from bbh_bench.executors import inline
 from bbh_bench.leaderboard import render, summary
-from bbh_bench.plan import plan, unfinished
+from bbh_bench.plan import Selection, plan, unfinished
 from bbh_bench.plan import seeds as parse_seeds
 from bbh_bench.plugins import Catalogue, plugins
 from bbh_bench.provenance import provenance
@@ -23,16 +23,17 @@ from bbh_bench.store import Store, write_atomically
 SAME = 1e-9  # relative
 
 
-def run(
-    tasks: list[str], methods: list[str], seeds: str, records: Path, data: str | None, device: str, replace: bool
-) -> int:
+def run(selection: Selection, records: Path, data: str | None, device: str, replace: bool) -> int:
     """Run the cells that are not in the store yet, and render the board there. Returns 1 where a cell failed."""
-    numbers = parse_seeds(seeds)
+    seeds = parse_seeds(selection.seeds)
     chosen = choose_device(device)
     folder = data_folder(data)
     catalogue = _catalogue()
     store = Store(records)
-    cells = plan(catalogue, list(dict.fromkeys(tasks)), list(dict.fromkeys(methods)), numbers)
+    tasks, methods, attacks = (
+        list(dict.fromkeys(names)) for names in (selection.tasks, selection.methods, selection.attacks)
+    )
+    cells = plan(catalogue, tasks, methods, seeds, attacks)
     left = unfinished(cells, store, replace)
     if records.is_dir():
         store.records()  # one that can't be read must show before hours are spent

@@ -1,14 +1,27 @@
 """Which cells a run consists of: task x method x seed."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bbh_bench.api import Method, Task
+from bbh_bench.api import Attack, Method, Task
 from bbh_bench.errors import BenchError, ContractError, RecordError
 from bbh_bench.plugins import DISTRIBUTION, Catalogue, Entry
-from bbh_bench.record import cell_path, describe, fingerprint
+from bbh_bench.record import Record, cell_path, describe, fingerprint
 from bbh_bench.store import Store
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a run consists of, as its user names it."""
+
+    tasks: list[str]
+    methods: list[str]
+    """None: every built-in one."""
+    attacks: list[str]
+    """Beside the tasks' own."""
+    seeds: str
 
 
 @dataclass(frozen=True)
@@ -31,10 +44,13 @@ class Cell:
         return f"{self.task.name} {self.method.name} seed {self.seed}"
 
 
-def plan(catalogue: Catalogue, tasks: list[str], methods: list[str], seeds: list[int]) -> list[Cell]:
-    """All combinations, tasks outermost. No methods named: every built-in one.
+def plan(
+    catalogue: Catalogue, tasks: list[str], methods: list[str], seeds: list[int], attacks: Sequence[str] = ()
+) -> list[Cell]:
+    """All combinations, tasks outermost. No methods named: every built-in one. ``attacks`` come beside a task's own.
 
-    Raises ``UnknownName``, and ``ContractError`` for a method whose hyperparameters a record can't hold.
+    Raises ``UnknownName``, ``ContractError`` for a method whose hyperparameters a record can't hold, and ``BenchError``
+    for attacks on a task that can't be attacked.
     """
     built_in = [name for name, entry in catalogue.methods.entries.items() if entry.distribution == DISTRIBUTION]
     entries = [catalogue.methods.entry(name) for name in methods or built_in]
@@ -44,10 +60,23 @@ def plan(catalogue: Catalogue, tasks: list[str], methods: list[str], seeds: list
         _check_specification(catalogue.tasks.entry(name))
     return [
         Cell(task, entry.thing, entry.distribution, entry.line, seed)
-        for task in [catalogue.tasks[name] for name in tasks]
+        for task in [_attacked(catalogue.tasks[name], [catalogue.attacks[name] for name in attacks]) for name in tasks]
         for entry in entries
         for seed in seeds
     ]
+
+
+def _attacked(task: Task, attacks: list[Attack]) -> Task:
+    if not attacks:
+        return task
+    if not hasattr(task, "with_attacks"):
+        raise BenchError(f"--attack: task '{task.name}' can't be attacked. Name others with --task.")
+    return task.with_attacks(attacks)
+
+
+def attacks_of(task: Task) -> list[dict[str, object]]:
+    """What a record says of the attacks of its cell: each one's class, version and settings."""
+    return [describe(attack) for attack in getattr(task, "all_attacks", ())]
 
 
 def _check_hyperparameters(method: Method) -> None:
@@ -81,9 +110,10 @@ def seeds(text: str) -> list[int]:
 
 
 def unfinished(cells: list[Cell], store: Store, replace: bool) -> list[Cell]:
-    """The cells that still have to run: those without a record, with a failure's, or with lost predictions.
+    """The cells that still have to run: without a record, with a failure's, with lost predictions, or with attacks to come.
 
-    Raises ``RecordError`` where a finished record was made with other settings, unless ``replace``.
+    Raises ``RecordError`` where a finished record was made with other settings, or has attacks that running its cell again
+    would lose, unless ``replace``.
     """
     left = []
     for cell in cells:
@@ -91,14 +121,28 @@ def unfinished(cells: list[Cell], store: Store, replace: bool) -> list[Cell]:
         if record is None or record.status == "failed" or replace or not store.complete(record):
             left.append(cell)
             continue
-        if record.task["fingerprint"] != fingerprint(cell.task.specification()):
-            changed = "another definition of its task"
-        elif record.method["hyperparameters"] != describe(cell.method):
-            changed = "other hyperparameters"
-        else:
+        _check_settings(record, cell, store)
+        held, wanted = record.task.get("attacks", []), attacks_of(cell.task)
+        if all(attack in held for attack in describe(getattr(cell.task, "extra", ()))):
             continue
-        raise RecordError(
-            f"The record '{store.root / cell.path}' was made with {changed} than are installed now. "
-            "Choose another folder with --records, or give --replace to run its cell again."
-        )
+        lost = [attack["name"] for attack in held if attack not in wanted]
+        if lost:
+            raise RecordError(
+                f"The record '{store.root / cell.path}' has attacks that this run would lose ({', '.join(lost)}). Name them "
+                "with --attack too, choose another folder with --records, or give --replace."
+            )
+        left.append(cell)
     return left
+
+
+def _check_settings(record: Record, cell: Cell, store: Store) -> None:
+    if record.task["fingerprint"] != fingerprint(cell.task.specification()):
+        changed = "another definition of its task"
+    elif record.method["hyperparameters"] != describe(cell.method):
+        changed = "other hyperparameters"
+    else:
+        return
+    raise RecordError(
+        f"The record '{store.root / cell.path}' was made with {changed} than are installed now. "
+        "Choose another folder with --records, or give --replace to run its cell again."
+    )

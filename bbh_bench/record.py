@@ -20,7 +20,7 @@ class Record:
     schema: int
     status: Literal["finished", "failed"]
     task: dict[str, Any]
-    """name, version, title, headline, fingerprint."""
+    """name, version, title, headline, fingerprint, and ``attacks`` as ``describe`` gives them."""
     method: dict[str, Any]
     """name, distribution, line, and ``hyperparameters`` as ``describe`` gives them."""
     seed: int

@@ -16,7 +16,7 @@ from bbh_bench.api import Arrays, LoadedTask, Metric
 from bbh_bench.cost import PeakMemory, costs, reference_steps
 from bbh_bench.data import sealed
 from bbh_bench.errors import ContractError
-from bbh_bench.plan import Cell
+from bbh_bench.plan import Cell, attacks_of
 from bbh_bench.progress import Progress
 from bbh_bench.record import SCHEMA, Record, describe, fingerprint
 from bbh_bench.scoring import BETTER
@@ -43,6 +43,7 @@ def run_cell(bench: Bench, cell: Cell, loaded: LoadedTask, progress: Progress) -
             "title": cell.task.title,
             "headline": cell.task.headline,
             "fingerprint": fingerprint(cell.task.specification()),
+            "attacks": attacks_of(cell.task),
         },
         method={
             "name": cell.method.name,

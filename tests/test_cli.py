@@ -319,3 +319,28 @@ def test_an_interrupted_run_keeps_its_finished_cells(install, folder, capsys, mo
     assert cli.main([*RUN[:-1], "0,1,2"]) == 130
     assert "finished cells are kept" in capsys.readouterr().err
     assert len(list((folder / "runs").rglob("*.json"))) == 2
+
+
+def test_another_attack_runs_the_cell_again_and_keeps_the_tasks_fingerprint(install, folder, capsys):
+    run = ["run", "--task", "tiny", "--method", "quick", "--seeds", "0"]
+    assert cli.main(run) == 0
+    path = folder / "runs/tiny/v1/quick/seed0.json"
+    before = json.loads(path.read_text())
+    assert cli.main([*run, "--attack", "noise-linf", "--attack", "fgsm"]) == 0
+    after = json.loads(path.read_text())
+    assert after["task"]["fingerprint"] == before["task"]["fingerprint"]
+    assert [attack["name"] for attack in after["task"]["attacks"]] == ["fgsm", "noise-linf"]
+    assert after["curves"].keys() - before["curves"].keys() == {"attack/noise-linf"}
+    assert {name: after["scores"][name] for name in before["scores"]} == before["scores"]
+    capsys.readouterr()
+    assert cli.main(run) == 0
+    assert "1 of 1 cells are finished already" in capsys.readouterr().out
+    assert json.loads(path.read_text()) == after
+    assert cli.main(["verify"]) == 0
+    refused(capsys, [*run, "--attack", "paper-fgsm"], "would lose (noise-linf)", "--attack too")
+    assert json.loads(path.read_text()) == after
+
+
+def test_a_regression_cannot_be_attacked(install, folder, capsys):
+    refused(capsys, ["run", "--task", "toy", "--attack", "fgsm"], "task 'toy' can't be attacked", "--task")
+    refused(capsys, ["run", "--attack", "fgsmm"], "No attack named 'fgsmm'", "Did you mean 'fgsm'?")

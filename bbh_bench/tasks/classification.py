@@ -1,7 +1,7 @@
 """Classification tasks: a data set is one object of this kind, and every posterior is judged in the same way."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -58,6 +58,8 @@ class ClassificationTask:
     epochs: int
     batch_size: int
     attacks: tuple[Attack, ...] = (Fgsm(),)
+    extra: tuple[Attack, ...] = ()
+    """Attacks that a run asks for beyond the task's own; no part of its definition."""
     draws: int = 100
     """Networks in the predictive."""
     attacked: int = 1000
@@ -68,6 +70,16 @@ class ClassificationTask:
     threads: int | None = None
     headline: str = "test/nll"
     """A proper score of the predictive, not the error, which a small test set can't tell apart."""
+
+    @property
+    def all_attacks(self) -> tuple[Attack, ...]:
+        """Its own, and those that the run asks for."""
+        return (*self.attacks, *self.extra)
+
+    def with_attacks(self, attacks: Iterable[Attack]) -> "ClassificationTask":
+        """The same task, attacked by these as well."""
+        own = {attack.name for attack in self.attacks}
+        return replace(self, extra=tuple(attack for attack in attacks if attack.name not in own))
 
     def specification(self) -> dict[str, object]:
         """All that scores depend on, as JSON values."""
@@ -132,7 +144,7 @@ class LoadedClassification:
             arrays |= _under(f"shift/{shift.name}", self._shift(shift, posterior, device, stage))
         if getattr(posterior, "differentiable", True):
             chosen = stratified(y, self.task.attacked)
-            for attack in self.task.attacks:
+            for attack in self.task.all_attacks:
                 arrays |= _under(
                     f"attack/{attack.name}", self._attack(attack, posterior, x[chosen], y[chosen], device, stage)
                 )
