@@ -1,6 +1,7 @@
 """The command line: parses, calls, prints. torch and the plugins are imported by the command that needs them."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -32,8 +33,12 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--data", metavar="DIR", help="the data folder (default: $BBH_BENCH_DATA, else the user's cache)")
     run.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     run.add_argument(
-        "--executor", default="inline", choices=("inline",), help="where cells run (default: in this process)"
+        "--executor",
+        default="inline",
+        choices=("inline", "processes"),
+        help="where cells run: in this process (default), or in several at a time",
     )
+    run.add_argument("--jobs", metavar="N", help="how many processes (default: one a core, at most 8)")
     run.add_argument("--replace", action="store_true", help="run finished cells again and replace their records")
 
     report = commands.add_parser("report", help="render LEADERBOARD.md from records alone")
@@ -114,7 +119,27 @@ def _run(options: argparse.Namespace) -> int:
         attacks=options.attack or [],
         seeds=options.seeds,
     )
-    return run(selection, Path(options.records), options.data, options.device, options.replace)
+    return run(
+        selection,
+        Path(options.records),
+        options.data,
+        options.device,
+        _jobs(options.executor, options.jobs),
+        options.replace,
+    )
+
+
+def _jobs(executor: str, jobs: str | None) -> int | None:
+    """How many processes; None for this one. Raises ``BenchError``."""
+    if executor == "inline":
+        if jobs is not None:
+            raise BenchError("--jobs is how many processes to use: give --executor processes with it.")
+        return None
+    if jobs is None:
+        return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    if not jobs.isdecimal() or int(jobs) < 1:
+        raise BenchError(f"--jobs takes a whole number from 1 on, not '{jobs}'.")
+    return int(jobs)
 
 
 def _report(options: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ import torch
 from bbh_bench.api import Curves, LoadedTask, Scores, Task
 from bbh_bench.data import data_folder
 from bbh_bench.errors import BenchError, RecordError
-from bbh_bench.executors import inline
+from bbh_bench.executors import inline, processes
 from bbh_bench.leaderboard import render, summary
 from bbh_bench.plan import Selection, plan, unfinished
 from bbh_bench.plan import seeds as parse_seeds
@@ -23,8 +23,11 @@ from bbh_bench.store import Store, write_atomically
 SAME = 1e-9  # relative
 
 
-def run(selection: Selection, records: Path, data: str | None, device: str, replace: bool) -> int:
-    """Run the cells that are not in the store yet, and render the board there. Returns 1 where a cell failed."""
+def run(selection: Selection, records: Path, data: str | None, device: str, jobs: int | None, replace: bool) -> int:
+    """Run the cells that are not in the store yet, and render the board there. Returns 1 where a cell failed.
+
+    ``jobs``: so many at a time, each in a process of its own; None runs them here.
+    """
     seeds = parse_seeds(selection.seeds)
     chosen = choose_device(device)
     folder = data_folder(data)
@@ -43,7 +46,8 @@ def run(selection: Selection, records: Path, data: str | None, device: str, repl
     bench = Bench(chosen, tuple(catalogue.metrics.things()), provenance(chosen, {cell.distribution for cell in left}))
     store.prepare()
     failed = 0
-    for number, (cell, record, arrays) in enumerate(inline(bench, left, loaded), start=1):
+    results = inline(bench, left, loaded) if jobs is None else processes(bench, left, folder, jobs)
+    for number, (cell, record, arrays) in enumerate(results, start=1):
         store.put(record, arrays)
         failed += record.status == "failed"
         print(f"[{number}/{len(left)}] {cell}: {outcome(record)}", flush=True)

@@ -9,12 +9,12 @@ from tqdm import tqdm
 class Progress:
     """A bar on a terminal; silent elsewhere, where the command prints one line a cell."""
 
-    def __init__(self, label: str) -> None:
+    def __init__(self, label: str, shown: bool = True) -> None:
         self._label = label
         self._bar = tqdm(
             total=1.0,
             desc=label,
-            disable=not sys.stderr.isatty(),
+            disable=not shown or not sys.stderr.isatty(),
             leave=False,
             bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed} elapsed, {remaining} left{postfix}",
         )

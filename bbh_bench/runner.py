@@ -34,7 +34,35 @@ class Bench:
 
 def run_cell(bench: Bench, cell: Cell, loaded: LoadedTask, progress: Progress) -> tuple[Record, Arrays]:
     """Fit, evaluate and score. A cell that raises gives a record of its failure, with the traceback."""
-    record = Record(
+    record = _begun(bench, cell)
+    start = time.perf_counter()
+    try:
+        with cpu_threads(cell.task.threads) as threads:
+            record.provenance["hardware"]["threads"] = threads
+            arrays, cost, busy = _measure(bench, cell, loaded, progress)
+        scores, curves = cell.task.score(arrays, bench.metrics)
+        odd = [name for name, value in scores.items() if not math.isfinite(value)]
+        if cell.task.headline not in scores:
+            raise ContractError(f"the task's headline, {cell.task.headline}, is not among its scores.")
+        if odd:
+            raise ContractError(f"these scores aren't finite: {', '.join(odd)}.")
+        total = time.perf_counter() - start
+        cost |= {"total/seconds": total, "overhead/seconds": total - busy}
+        finished = replace(record, status="finished", scores=scores, curves=curves, cost=cost)
+        finished.to_json()  # what can't be written must fail here
+    except (Exception, SystemExit) as error:  # whatever a method raises is its failure, not the run's
+        return _failed(record, error), {}
+    return finished, arrays
+
+
+def failure(bench: Bench, cell: Cell, error: BaseException) -> Record:
+    """The record of a cell that couldn't make one itself."""
+    return _failed(_begun(bench, cell), error)
+
+
+def _begun(bench: Bench, cell: Cell) -> Record:
+    """A record with all that is known in advance."""
+    return Record(
         schema=SCHEMA,
         status="failed",
         task={
@@ -60,25 +88,11 @@ def run_cell(bench: Bench, cell: Cell, loaded: LoadedTask, progress: Progress) -
         provenance=copy.deepcopy(bench.provenance) | {"started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())},
         error={},
     )
-    start = time.perf_counter()
-    try:
-        with cpu_threads(cell.task.threads) as threads:
-            record.provenance["hardware"]["threads"] = threads
-            arrays, cost, busy = _measure(bench, cell, loaded, progress)
-        scores, curves = cell.task.score(arrays, bench.metrics)
-        odd = [name for name, value in scores.items() if not math.isfinite(value)]
-        if cell.task.headline not in scores:
-            raise ContractError(f"the task's headline, {cell.task.headline}, is not among its scores.")
-        if odd:
-            raise ContractError(f"these scores aren't finite: {', '.join(odd)}.")
-        total = time.perf_counter() - start
-        cost |= {"total/seconds": total, "overhead/seconds": total - busy}
-        finished = replace(record, status="finished", scores=scores, curves=curves, cost=cost)
-        finished.to_json()  # what can't be written must fail here
-    except (Exception, SystemExit) as error:  # whatever a method raises is its failure, not the run's
-        what = {"type": type(error).__name__, "message": str(error), "traceback": traceback.format_exc()}
-        return replace(record, error=what), {}
-    return finished, arrays
+
+
+def _failed(record: Record, error: BaseException) -> Record:
+    what = {"type": type(error).__name__, "message": str(error)}
+    return replace(record, error=what | {"traceback": "".join(traceback.format_exception(error))})
 
 
 def _measure(

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from helpers import QUICK, TINY, Failing
@@ -246,6 +247,8 @@ def test_a_folder_that_cannot_be_written_to_is_said_before_anything_is_computed(
         (["run", "--data", "nowhere"], ["data folder 'nowhere'", "--data"]),
         (["run", "--task", "mnist-short", "--data", "empty"], ["train-images-idx3-ubyte", "by hand", "BBH_BENCH_DATA"]),
         (["run", "--device", "cuda"], ["--device cuda", "--device cpu"]),
+        (["run", "--jobs", "2"], ["--jobs", "--executor processes"]),
+        (["run", "--executor", "processes", "--jobs", "0"], ["--jobs", "'0'"]),
         (["report", "--records", "nowhere"], ["no folder 'nowhere'"]),
         (["publish", "--records", "nowhere"], ["no folder 'nowhere'"]),
         (["show", "nowhere.json"], ["nowhere.json"]),
@@ -344,3 +347,10 @@ def test_another_attack_runs_the_cell_again_and_keeps_the_tasks_fingerprint(inst
 def test_a_regression_cannot_be_attacked(install, folder, capsys):
     refused(capsys, ["run", "--task", "toy", "--attack", "fgsm"], "task 'toy' can't be attacked", "--task")
     refused(capsys, ["run", "--attack", "fgsmm"], "No attack named 'fgsmm'", "Did you mean 'fgsm'?")
+
+
+def test_run_in_processes(folder, capsys):
+    run = ["run", "--task", "digits5", "--method", "map", "--seeds", "0,1", "--executor", "processes", "--jobs", "2"]
+    assert cli.main(run) == 0
+    assert "wrote runs/LEADERBOARD.md" in capsys.readouterr().out
+    assert len(Store(Path("runs")).records()) == 2
