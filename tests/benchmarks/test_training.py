@@ -1,13 +1,21 @@
 """MAP and dropout steps, and batches, against the plain way."""
 
+import time
+from dataclasses import replace
+from statistics import median
+
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import note
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from bbh_bench.api import Categorical, Problem
+from bbh_bench.cost import reference_steps
+from bbh_bench.methods.bbb import Bbb
+from bbh_bench.methods.bbh import Bbh
 from bbh_bench.methods.dropout import live_dropout
 from bbh_bench.methods.map import Map
 from bbh_bench.networks import lenet
@@ -66,3 +74,28 @@ def test_batches_against_a_data_loader(problem, compare):
 def test_live_dropout_against_torchs(compare):
     x = torch.rand(100, 20, 24, 24).to(memory_format=torch.channels_last).requires_grad_()
     compare(lambda: live_dropout(x, 0.5).sum().backward(), lambda: F.dropout(x, 0.5).sum().backward(), goal=0.4)
+
+
+def seconds_a_step(method, problem):
+    """Of training alone, without what a fit does first: from the first report of progress to the last."""
+    times = []
+    method.fit(replace(problem, progress=lambda share, loss: times.append(time.process_time())))
+    return (times[-1] - times[0]) / (problem.steps - 1)
+
+
+@pytest.mark.parametrize(
+    ("method", "goal"),
+    [
+        (Bbb(), 0.9),
+        (Bbh(likelihood_draws=1), 16),
+        (Bbh(name="bbh-single", generator="single", likelihood_draws=1), 7),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_variational_step_against_a_plain_step(problem, benchmark, method, goal):
+    """The goals are those of one draw in the likelihood; each further one costs another forward and backward pass."""
+    problem = replace(problem, epochs=4)
+    ours = benchmark.pedantic(seconds_a_step, args=(method, problem), rounds=1)
+    network = plain_lenet()
+    plain = median(reference_steps(replace(problem, network=lambda: network)))
+    note(benchmark, ours / plain, goal)
