@@ -188,7 +188,7 @@ class Stage(Protocol):
     def __call__(self, name: str, images: int = 0) -> AbstractContextManager[None]:
         """Seed on entry, and book the seconds spent inside, and the images they were spent on, under ``name``.
 
-        Names: ``predict``, and ``attack/<name>`` and ``judge/<name>`` for an attack.
+        Names: ``predict``, ``shift/<name>`` for a shift, and ``attack/<name>`` and ``judge/<name>`` for an attack.
         """
         ...
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from bbh_bench.errors import BenchError
 
 DEFAULT_TASKS = ("digits5", "toy")
+ATTACKED_TASKS = ("digits5",)  # of these, with --attack: a regression can't be attacked
 
 
 def parser() -> argparse.ArgumentParser:
@@ -114,7 +115,7 @@ def _run(options: argparse.Namespace) -> int:
     from bbh_bench.plan import Selection  # noqa: PLC0415
 
     selection = Selection(
-        tasks=options.task or list(DEFAULT_TASKS),
+        tasks=options.task or list(ATTACKED_TASKS if options.attack else DEFAULT_TASKS),
         methods=options.method or [],
         attacks=options.attack or [],
         seeds=options.seeds,

@@ -2,11 +2,12 @@
 
 import math
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import torch
 
-from bbh_bench.api import Curves, LoadedTask, Scores, Task
+from bbh_bench.api import Arrays, Curves, LoadedTask, Scores, Task
 from bbh_bench.data import data_folder
 from bbh_bench.errors import BenchError, RecordError
 from bbh_bench.executors import inline, processes
@@ -15,7 +16,7 @@ from bbh_bench.plan import Selection, plan, unfinished
 from bbh_bench.plan import seeds as parse_seeds
 from bbh_bench.plugins import Catalogue, plugins
 from bbh_bench.provenance import provenance
-from bbh_bench.record import Record, fingerprint
+from bbh_bench.record import Record, describe, fingerprint
 from bbh_bench.runner import Bench
 from bbh_bench.scoring import BETTER
 from bbh_bench.store import Store, write_atomically
@@ -45,14 +46,31 @@ def run(selection: Selection, records: Path, data: str | None, device: str, jobs
         print(f"{len(cells) - len(left)} of {len(cells)} cells are finished already.")
     bench = Bench(chosen, tuple(catalogue.metrics.things()), provenance(chosen, {cell.distribution for cell in left}))
     store.prepare()
+    if jobs is not None:
+        loaded.clear()  # the processes read for themselves; here it was a check that they can
     failed = 0
-    results = inline(bench, left, loaded) if jobs is None else processes(bench, left, folder, jobs)
-    for number, (cell, record, arrays) in enumerate(results, start=1):
-        store.put(record, arrays)
-        failed += record.status == "failed"
-        print(f"[{number}/{len(left)}] {cell}: {outcome(record)}", flush=True)
+    with closing(inline(bench, left, loaded) if jobs is None else processes(bench, left, folder, jobs)) as results:
+        for number, (cell, record, arrays) in enumerate(results, start=1):
+            kept = _put(store, record, arrays)
+            failed += record.status == "failed"
+            print(f"[{number}/{len(left)}] {cell}: {outcome(record)}{kept}", flush=True)
     print(f"\n{summary(store.records())}\n\nwrote {render(store.records(), records)}")
     return 1 if failed else 0
+
+
+def _put(store: Store, record: Record, arrays: Arrays) -> str:
+    """Store it, unless a failure's would take a finished one's place; then says so. Raises ``RecordError``."""
+    held = store.get(record.path)
+    if record.status == "failed" and held is not None and held.status == "finished":
+        return " (the finished record of this cell is kept)"
+    try:
+        store.put(record, arrays)
+    except OSError as error:
+        raise RecordError(
+            f"The record '{store.root / record.path}' can't be written ({error.strerror}). Make room, or name another folder "
+            "with --records; the finished cells are kept, and the same command goes on with the rest."
+        ) from error
+    return ""
 
 
 def _load(task: Task, folder: Path) -> LoadedTask:
@@ -119,6 +137,10 @@ def _publishable(record: Record, source: Store, target: Store, catalogue: Catalo
             f"{fingerprint(task.specification())}: it was made with another definition of the task. Run it again."
         )
     _check_labels(record, where, task, catalogue)
+    installed = [describe(attack) for attack in catalogue.attacks.things()]
+    other = [attack["name"] for attack in record.task.get("attacks", []) if attack not in installed]
+    if other:
+        raise RecordError(f"{where} has other attacks than are installed ({', '.join(other)}). Run it again.")
     wrong = mismatches(record, source, catalogue)
     if wrong:
         raise RecordError(

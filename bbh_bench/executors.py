@@ -2,7 +2,8 @@
 
 import pickle
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
+from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -18,10 +19,11 @@ from bbh_bench.progress import Progress
 from bbh_bench.record import Record
 from bbh_bench.runner import Bench, failure, run_cell, warm_up
 
-Result = tuple[Cell, Record, Arrays]
+Results = Generator[tuple[Cell, Record, Arrays], None, None]
+PATIENCE = 10.0  # seconds for a process to end before it is killed
 
 
-def inline(bench: Bench, cells: list[Cell], loaded: Mapping[str, LoadedTask]) -> Iterator[Result]:
+def inline(bench: Bench, cells: list[Cell], loaded: Mapping[str, LoadedTask]) -> Results:
     """Run the cells in this process, each as soon as its predecessor's result was taken."""
     if cells:
         warm_up(bench, loaded.values())
@@ -31,11 +33,11 @@ def inline(bench: Bench, cells: list[Cell], loaded: Mapping[str, LoadedTask]) ->
         yield cell, record, arrays
 
 
-def processes(bench: Bench, cells: list[Cell], folder: Path, jobs: int) -> Iterator[Result]:
+def processes(bench: Bench, cells: list[Cell], folder: Path, jobs: int) -> Results:
     """Run ``jobs`` cells at a time, each in a process that lives for many; results in the order in which they are ready.
 
     A process reads the data sets for itself, from the data folder. One that dies, for want of memory say, leaves its cell a
-    record of the failure, and another takes its place.
+    record of the failure, and another takes its place. Closing the generator ends them all.
 
     Raises ``ContractError`` for a task or method that can't be sent to another process.
     """
@@ -43,25 +45,28 @@ def processes(bench: Bench, cells: list[Cell], folder: Path, jobs: int) -> Itera
     jobs = min(jobs, len(cells))
     threads = max(1, torch.get_num_threads() // max(1, jobs))
     waiting = deque(cells)
-    idle = [_Worker(bench, folder, threads) for _ in range(jobs)]
-    busy: dict[object, _Worker] = {}
+    workers = [_Worker(bench, folder, threads) for _ in range(jobs)]
     try:
-        while waiting or busy:
-            while idle and waiting:
-                worker = idle.pop()
+        for worker in workers:
+            worker.give(waiting.popleft())
+        while workers:
+            ready = wait([worker.connection for worker in workers])
+            worker = next(worker for worker in workers if worker.connection in ready)
+            cell, result = worker.cell, worker.result()
+            if result is None:
+                workers.remove(worker)
+                result = failure(bench, cell, worker.death()), {}
+                if waiting:
+                    worker = _Worker(bench, folder, threads)
+                    workers.append(worker)
+            if waiting:
                 worker.give(waiting.popleft())
-                busy[worker.connection] = worker
-            for ready in wait(worker.connection for worker in busy.values()):
-                worker = busy.pop(ready)
-                try:
-                    record, arrays = worker.connection.recv()
-                    idle.append(worker)
-                except EOFError:
-                    record, arrays = failure(bench, worker.cell, worker.death()), {}
-                    idle.append(_Worker(bench, folder, threads))
-                yield worker.cell, record, arrays
+            elif worker in workers:
+                workers.remove(worker)
+                worker.stop()
+            yield cell, *result
     finally:
-        for worker in [*idle, *busy.values()]:
+        for worker in workers:
             worker.stop()
 
 
@@ -76,22 +81,35 @@ class _Worker:
         theirs.close()  # the other end alone holds it open: its death ends our waiting
 
     def give(self, cell: Cell) -> None:
-        """Let it run this cell; its answer is what comes through ``connection``."""
+        """Let it run this cell. If it is dead already, ``result`` will say so."""
         self.cell = cell
-        self.connection.send(cell)
+        with suppress(OSError):
+            self.connection.send(cell)
+
+    def result(self) -> tuple[Record, Arrays] | None:
+        """Its cell's record and arrays, waited for; None if it died first, whatever it was doing."""
+        try:
+            answer: tuple[Record, Arrays] = self.connection.recv()
+        except (EOFError, OSError):
+            return None
+        return answer
 
     def death(self) -> BaseException:
         """Why it is no more."""
-        self.process.join()
-        return ChildProcessError(
-            f"the cell's process ended with code {self.process.exitcode}; was there enough memory? Fewer --jobs need less."
-        )
+        self.stop()
+        code = self.process.exitcode or 0
+        why = "it was killed; was there enough memory? Fewer --jobs need less" if code < 0 else "it left by itself"
+        return ChildProcessError(f"the cell's process ended with code {code}: {why}.")
 
     def stop(self) -> None:
         """End it, whatever it does."""
         self.connection.close()
+        self.process.join(0.1)
         self.process.terminate()
-        self.process.join()
+        self.process.join(PATIENCE)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
 
 
 def _work(connection: Connection, device: torch.device, provenance: dict[str, Any], folder: Path, threads: int) -> None:
@@ -99,18 +117,20 @@ def _work(connection: Connection, device: torch.device, provenance: dict[str, An
     torch.set_num_threads(threads)
     bench = Bench(device, tuple(plugins().catalogue().metrics.things()), provenance)  # closures can't be sent
     loaded: dict[str, LoadedTask] = {}
-    while True:
-        try:
+    with suppress(EOFError, BrokenPipeError, KeyboardInterrupt):
+        while True:
             cell = connection.recv()
-        except (EOFError, KeyboardInterrupt):
-            return
-        try:
-            if cell.task.name not in loaded:
-                loaded[cell.task.name] = cell.task.load(folder)
-                warm_up(bench, [loaded[cell.task.name]])
-            connection.send(run_cell(bench, cell, loaded[cell.task.name], Progress(str(cell), shown=False)))
-        except (BrokenPipeError, KeyboardInterrupt):
-            return
+            connection.send(_run(bench, cell, loaded, folder))
+
+
+def _run(bench: Bench, cell: Cell, loaded: dict[str, LoadedTask], folder: Path) -> tuple[Record, Arrays]:
+    try:
+        if cell.task.name not in loaded:
+            loaded[cell.task.name] = cell.task.load(folder)
+            warm_up(bench, [loaded[cell.task.name]])
+    except Exception as error:  # the data were there when the run began
+        return failure(bench, cell, error), {}
+    return run_cell(bench, cell, loaded[cell.task.name], Progress(str(cell), shown=False))
 
 
 def _check_sendable(cells: list[Cell]) -> None:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bbh_bench.api import Attack, Method, Task
 from bbh_bench.errors import BenchError, ContractError, RecordError
@@ -18,7 +19,7 @@ class Selection:
 
     tasks: list[str]
     methods: list[str]
-    """None: every built-in one."""
+    """Empty: every built-in one."""
     attacks: list[str]
     """Beside the tasks' own."""
     seeds: str
@@ -74,7 +75,7 @@ def _attacked(task: Task, attacks: list[Attack]) -> Task:
     return task.with_attacks(attacks)
 
 
-def attacks_of(task: Task) -> list[dict[str, object]]:
+def attacks_of(task: Task) -> list[dict[str, Any]]:
     """What a record says of the attacks of its cell: each one's class, version and settings."""
     return [describe(attack) for attack in getattr(task, "all_attacks", ())]
 
@@ -125,14 +126,27 @@ def unfinished(cells: list[Cell], store: Store, replace: bool) -> list[Cell]:
         held, wanted = record.task.get("attacks", []), attacks_of(cell.task)
         if all(attack in held for attack in describe(getattr(cell.task, "extra", ()))):
             continue
-        lost = [attack["name"] for attack in held if attack not in wanted]
-        if lost:
-            raise RecordError(
-                f"The record '{store.root / cell.path}' has attacks that this run would lose ({', '.join(lost)}). Name them "
-                "with --attack too, choose another folder with --records, or give --replace."
-            )
+        _check_attacks(held, wanted, store.root / cell.path)
         left.append(cell)
     return left
+
+
+def _check_attacks(held: list[dict[str, Any]], wanted: list[dict[str, Any]], path: Path) -> None:
+    """Raise ``RecordError`` if running a cell again would lose an attack of its record, or change one's meaning."""
+    old = {attack["name"]: attack for attack in held}
+    new = {attack["name"]: attack for attack in wanted}
+    lost = ", ".join(sorted(old.keys() - new.keys()))
+    changed = ", ".join(name for name in old.keys() & new.keys() if old[name] != new[name])
+    if lost:
+        raise RecordError(
+            f"The record '{path}' has attacks that this run would lose ({lost}). Name them with --attack too, choose another "
+            "folder with --records, or give --replace."
+        )
+    if changed:
+        raise RecordError(
+            f"The record '{path}' has other settings of {changed} than are installed now. Choose another folder with "
+            "--records, or give --replace."
+        )
 
 
 def _check_settings(record: Record, cell: Cell, store: Store) -> None:

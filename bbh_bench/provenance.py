@@ -10,7 +10,18 @@ from pathlib import Path
 
 import torch
 
-PACKAGES = ("bbh-bench", "torch", "torchvision", "foolbox", "numpy", "scipy", "scikit-learn", "torchmetrics", "pluggy")
+PACKAGES = (
+    "bbh-bench",
+    "torch",
+    "torchvision",
+    "foolbox",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "scikit-image",
+    "torchmetrics",
+    "pluggy",
+)
 
 
 def provenance(device: torch.device, distributions: set[str]) -> dict[str, object]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bbh_bench.data import stratified
+from bbh_bench.errors import ContractError
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,8 @@ class Mixup:
             first = stratified(y, self.images)
             first = first[y[first].argsort(stable=True)]
             second = first.roll(len(first) // 2)
+            if (y[first] == y[second]).any():
+                raise ContractError("mixup needs test images of which no class has more than half.")
         else:
             first, second = torch.tensor(self.images).T
         share = torch.tensor(self.values).view(-1, 1, 1, 1, 1)

@@ -1,8 +1,8 @@
 """The threat model: what an attacker knows and may do to an image, and the check that no attack did more.
 
-White box; the attacker has the posterior and draws networks from it, but not the draws by which the attack is judged.
-Perturbations are made in pixel space, within the attack's norm, clipped to the data's bounds. What Foolbox returns is
-checked, not trusted.
+White box, of which an attack may use less; the attacker has the posterior and draws networks from it, but not the draws by
+which the attack is judged. Perturbations are made in pixel space, within the attack's norm, clipped to the data's bounds.
+What Foolbox returns is checked, not trusted.
 """
 
 from typing import Any

@@ -222,3 +222,21 @@ def test_the_papers_attack_is_fgsm_on_a_point_estimate(linear):
     )
     for a, b in zip(ours, papers, strict=True):
         assert torch.allclose(a, b, atol=1e-6)
+
+
+def test_the_boundary_walk_needs_an_image_of_another_class():
+    """A classifier of one class gives it none; a black image that is misclassified is a start for all others."""
+    bright, zeros = images(6), torch.zeros(6).long()
+    seed_everything(0)
+    for crafted in craft(
+        Boundary(epsilons=(0.5, 5.0)), as_networks(torch.zeros(2, 12)), bright, zeros, (0.0, 1.0), CPU
+    ):
+        assert crafted.equal(bright)
+    bright[5] = 0
+
+    def dark(x):
+        return as_networks(torch.stack([torch.ones(12), torch.zeros(12)]))(x) - torch.tensor([1.0, 0.0])
+
+    assert (dark(bright)[0].argmax(1) != zeros).tolist() == [False] * 5 + [True]
+    (crafted,) = craft(Boundary(epsilons=(9.0,), steps=20), dark, bright, zeros, (0.0, 1.0), CPU)
+    assert (dark(crafted)[0].argmax(1) != zeros).all()

@@ -346,6 +346,7 @@ def test_another_attack_runs_the_cell_again_and_keeps_the_tasks_fingerprint(inst
 
 def test_a_regression_cannot_be_attacked(install, folder, capsys):
     refused(capsys, ["run", "--task", "toy", "--attack", "fgsm"], "task 'toy' can't be attacked", "--task")
+    assert set(cli.ATTACKED_TASKS) < set(cli.DEFAULT_TASKS)
     refused(capsys, ["run", "--attack", "fgsmm"], "No attack named 'fgsmm'", "Did you mean 'fgsm'?")
 
 
@@ -354,3 +355,37 @@ def test_run_in_processes(folder, capsys):
     assert cli.main(run) == 0
     assert "wrote runs/LEADERBOARD.md" in capsys.readouterr().out
     assert len(Store(Path("runs")).records()) == 2
+
+
+def test_a_failure_does_not_take_a_finished_records_place(install, folder, capsys, monkeypatch):
+    run = ["run", "--task", "tiny", "--method", "quick", "--seeds", "0"]
+    assert cli.main(run) == 0
+    path = folder / "runs/tiny/v1/quick/seed0.json"
+    before = path.read_text()
+
+    def fails(self):
+        raise RuntimeError("this attack is broken")
+
+    monkeypatch.setattr("bbh_bench.attacks.NoiseLinf.foolbox", fails)
+    assert cli.main([*run, "--attack", "noise-linf"]) == 1
+    assert "this attack is broken (the finished record of this cell is kept)" in capsys.readouterr().out
+    assert path.read_text() == before
+
+
+def test_a_full_disk_is_one_paragraph(install, folder, capsys, monkeypatch):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("bbh_bench.store.write_atomically", full)
+    refused(capsys, ["run", "--task", "tiny", "--method", "quick", "--seeds", "0"], "No space left", "--records")
+
+
+def test_an_attack_of_another_version_is_not_published_nor_run_over(install, folder, capsys):
+    run = ["run", "--task", "tiny", "--method", "quick", "--seeds", "0", "--attack", "noise-linf"]
+    assert cli.main(run) == 0
+    path = folder / "runs/tiny/v1/quick/seed0.json"
+    record = json.loads(path.read_text())
+    record["task"]["attacks"][1]["version"] = 0
+    path.write_text(json.dumps(record))
+    refused(capsys, run, "other settings of noise-linf", "--replace")
+    refused(capsys, ["publish"], "other attacks than are installed (noise-linf)")

@@ -2,8 +2,10 @@
 
 import os
 from dataclasses import dataclass, replace
+from multiprocessing import active_children
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers import QUICK, TINY, Failing
 
@@ -19,9 +21,12 @@ class Deadly:
     """A method that takes its whole process with it."""
 
     name: str = "deadly"
+    code: int = 7
 
     def fit(self, problem):
-        os._exit(7)
+        if self.code < 0:
+            os.kill(os.getpid(), -self.code)
+        os._exit(self.code)
 
 
 @pytest.fixture
@@ -42,15 +47,51 @@ def test_processes_give_what_one_process_gives(bench):
         assert record.scores == here[name][0].scores
         assert record.curves == here[name][0].curves
         assert arrays.keys() == here[name][1].keys()
+        for key, array in arrays.items():
+            assert np.array_equal(array, here[name][1][key]), key
 
 
 def test_a_cell_that_kills_its_process_or_fails_costs_no_other(bench):
-    some = cells(Deadly(), Failing(message="no luck"), QUICK)
-    records = {cell.method.name: record for cell, record, _ in processes(bench, some, Path(), jobs=1)}
+    some = cells(Deadly(), Failing(message="no luck"), QUICK, Deadly(name="deadlier", code=-9))
+    records = {cell.method.name: record for cell, record, _ in processes(bench, some, Path(), jobs=2)}
     assert records["quick"].status == "finished"
     assert records["failing"].error["message"] == "no luck"
-    assert records["deadly"].status == "failed"
-    assert "ended with code 7" in records["deadly"].error["message"]
+    assert records["deadly"].status == records["deadlier"].status == "failed"
+    assert "ended with code 7: it left by itself" in records["deadly"].error["message"]
+    assert "ended with code -9: it was killed; was there enough memory?" in records["deadlier"].error["message"]
+
+
+@dataclass(frozen=True)
+class Unloadable:
+    """A task whose data were there when the run began."""
+
+    name: str = "unloadable"
+    version: int = 1
+    title: str = "unloadable"
+    headline: str = "test/nll"
+    threads: int = 1
+
+    def specification(self):
+        return {}
+
+    def load(self, folder):
+        raise OSError("the disk is gone")
+
+
+def test_data_that_cannot_be_read_in_the_process_are_the_cells_failure(bench):
+    lost = Cell(Unloadable(), QUICK, "bbh-bench", "", 0)
+    records = {cell.task.name: record for cell, record, _ in processes(bench, [lost, *cells(QUICK)], Path(), jobs=1)}
+    assert records["unloadable"].error["message"] == "the disk is gone"
+    assert records["tiny"].status == "finished"
+
+
+def test_a_run_that_is_left_ends_its_processes(bench):
+    before = set(active_children())
+    results = processes(bench, cells(QUICK, Failing()), Path(), jobs=2)
+    next(results)
+    assert set(active_children()) - before
+    results.close()
+    assert set(active_children()) == before
 
 
 def test_what_cannot_be_sent_is_named(bench):

@@ -203,6 +203,8 @@ def test_the_papers_tables_stand_beside_ours():
     assert cells[2][3:] == ["notmnist entropy AUC", "0.48", "0.520 ± 0.020", "+0.040", "0.062", "yes"]
     layer_wise = next(line for line in text.splitlines() if line.startswith("| Layer-wise"))
     assert " -0.09 |" in layer_wise
+    alone = next(line for line in board(held[:1]).splitlines() if line.startswith("| BbH") and "notmnist" in line)
+    assert [cell.strip() for cell in alone.split("|")[-3:-1]] == ["–", "–"]  # one seed has no spread
     far = [mnist_record(seed, 0.01, 0.97, 0.48) for seed in (0, 1)]
     assert next(line for line in board(far).splitlines() if line.startswith("| BbH")).endswith(" no |")
 
@@ -222,3 +224,11 @@ def test_shifts_are_drawn_and_named_on_the_page(tmp_path):
         assert f"({figure})" in text
         assert (tmp_path / figure).read_bytes().startswith(b"\x89PNG")
     assert "### Shifts" not in board(GOOD)
+
+
+def test_an_attack_at_other_epsilons_is_not_mixed_in():
+    curve = GOOD[0].curves["attack/a"]
+    other = replace(GOOD[1], curves={"attack/a": {name: values[:1] for name, values in curve.items()}})
+    table = board([GOOD[0], other])
+    attacked = table[table.index("### Attack") :]
+    assert row(attacked, "good").split()[3:8:2] == ["1", "90.0", "25.0"]

@@ -176,20 +176,20 @@ def _show(stats: "object", column: Column, seeds: int) -> str:
 
 
 def _attack_table(group: TaskRecords, name: str) -> str:
-    """Accuracy at each epsilon."""
+    """Accuracy at each epsilon, over the seeds that were attacked at those of the heading."""
     epsilons = next(r.curves[f"attack/{name}"]["epsilon"] for r in group.finished if f"attack/{name}" in r.curves)
     rows = []
     for method in order(group):
         curves = [r.curves.get(f"attack/{name}") for r in group.finished if r.method["name"] == method]
-        accuracy = [curve["accuracy"] for curve in curves if curve is not None]
-        entropy = [curve["entropy"] for curve in curves if curve is not None]
-        if not accuracy:
-            rows.append([method, *[DASH] * (len(epsilons) + 1)])
+        same = [curve for curve in curves if curve is not None and curve["epsilon"] == epsilons]
+        if not same:
+            rows.append([method, *[DASH] * (len(epsilons) + 2)])
             continue
+        accuracy, entropy = [curve["accuracy"] for curve in same], [curve["entropy"] for curve in same]
         means = [sum(values) / len(values) for values in zip(*accuracy, strict=True)]
         last = sum(values[-1] for values in entropy) / len(entropy)
-        rows.append([method, *(f"{100 * mean:.1f}" for mean in means), f"{last:.3f}"])
-    headings = ["accuracy % at ε =", *(f"{epsilon:g}" for epsilon in epsilons), "entropy at the last ε"]
+        rows.append([method, str(len(same)), *(f"{100 * mean:.1f}" for mean in means), f"{last:.3f}"])
+    headings = ["accuracy % at ε =", "n", *(f"{epsilon:g}" for epsilon in epsilons), "entropy at the last ε"]
     return _markdown(headings, rows)
 
 

@@ -48,24 +48,24 @@ class Bbh:
     shared: bool = True
     """One noise vector for all hypernetworks of a draw; otherwise one for each."""
     units: tuple[int, ...] = (64, 256, 512)
-    spread: float | None = None
-    """Of the noise against the number of the slice, at the start. None: 1 for layer-wise, 0.5 for the others.
+    spread: float = 1.0
+    """Of the noise against the number of the slice, at the start.
 
     The slices of one hypernetwork, units of a layer or chunks of the network, move in concert with the noise, and their
-    variations don't average out: from 1 on those generators are often dead.
+    variations don't average out: from 1 on those generators are often dead, and start at 0.5.
     """
-    lr: float | None = None
-    """None: 2e-3 for layer-wise, 1e-3 for the others, whose weights share more of the generator. The paper's RMSProp runs at
-    1e-4, on weights of Glorot's size and for ten times as many steps as most budgets here."""
+    lr: float = 2e-3
+    """1e-3 where weights share more of the generator, in slices or chunks. The paper's RMSProp runs at 1e-4, on weights of
+    Glorot's size and for ten times as many steps as most budgets here."""
     likelihood_draws: int = 3
     """Draws in the expected log-likelihood a step. The paper takes one; several keep the gradient's noise down."""
     kl: Literal["per-weight", "full", "discriminator"] = "per-weight"
     kl_draws: int = 5
     """Draws in the estimate of the KL a step, the likelihood's among them."""
     prior_scale: float = 1.0
-    kl_weight: float | None = None
-    """Below 1 the posterior is cold (Wenzel et al. 2020, arXiv 2002.02405). None: 1, as in the paper, for layer-wise, 0.2
-    for the others, whose estimate of the KL counts every weight as if it varied by itself, though few directions do."""
+    kl_weight: float = 1.0
+    """Below 1 the posterior is cold (Wenzel et al. 2020, arXiv 2002.02405). 0.2 in slices or chunks: the estimate of the KL
+    counts every weight as if it varied by itself, though few directions do."""
     wait: float = 0.05
     """Share of the steps before the KL counts; on the paper's MNIST 5 of 100 epochs."""
     anneal: float = 0.15
@@ -78,7 +78,6 @@ class Bbh:
         generator = self._generator(network, shapes).to(problem.x.device)
         points = [weight for name, weight in network.named_parameters() if name not in shapes]
         estimate = self._estimate(problem)
-        kl_weight = self._chosen(self.kl_weight, 1.0, 0.2)
         watch = _Watch(problem)
 
         def loss(x: Tensor, y: Tensor, step: int) -> Tensor:
@@ -91,9 +90,9 @@ class Bbh:
             if weight == 0:
                 return likelihood
             flat = torch.cat([weights[: self.kl_draws].flatten(1) for weights in draws.values()], dim=1)
-            return likelihood + kl_weight * weight / len(problem.x) * estimate(flat)
+            return likelihood + self.kl_weight * weight / len(problem.x) * estimate(flat)
 
-        minimise(problem, WideAdam(nn.ModuleList([generator, _Points(points)]), self._lr, eps=EPS), loss)
+        minimise(problem, WideAdam(nn.ModuleList([generator, _Points(points)]), self.lr, eps=EPS), loss)
         watch.warn(self.name)
         count = sum(weight.numel() for weight in [*generator.parameters(), *points])
         return WeightPosterior(network, generator.eval().requires_grad_(False).draw, count)
@@ -105,18 +104,7 @@ class Bbh:
             for prefix, layer in layers(network, self.name).items()
             for name, _ in layer.named_parameters(prefix)
         }
-        spread = self._chosen(self.spread, 1.0, 0.5)
-        return Generator(shapes, self._parts(shapes), self.noise, self.units, self.shared, sizes, spread)
-
-    @property
-    def _lr(self) -> float:
-        return self._chosen(self.lr, 2e-3, 1e-3)
-
-    def _chosen(self, given: float | None, layer_wise: float, others: float) -> float:
-        """A hyperparameter as given, or the generator's own."""
-        if given is not None:
-            return given
-        return layer_wise if self.generator == "layer-wise" else others
+        return Generator(shapes, self._parts(shapes), self.noise, self.units, self.shared, sizes, self.spread)
 
     def _parts(self, shapes: Shapes) -> list[Part]:
         if self.generator == "single":
@@ -131,9 +119,14 @@ class Bbh:
             return self.prior_scale * torch.randn_like(draws)
 
         if self.kl == "discriminator":
-            return _trained_alongside(Discriminator().to(problem.x.device), prior, self._lr)
+            return _trained_alongside(Discriminator().to(problem.x.device), prior, self.lr)
         nearest = {"per-weight": nearest_per_weight, "full": nearest_full}[self.kl]
         return lambda draws: nearest(draws, prior(draws))
+
+
+LAYER_WISE = Bbh()
+SLICED = Bbh(name="bbh-sliced", generator="sliced", lr=1e-3, spread=0.5, kl_weight=0.2)
+SINGLE = Bbh(name="bbh-single", generator="single", lr=1e-3, spread=0.5, kl_weight=0.2)
 
 
 class _Points(nn.Module):
@@ -168,20 +161,20 @@ class _Watch:
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        self.outputs: Tensor | None = None
+        self.width: int | None = None
         self.recent = torch.tensor(0.0)
 
     def see(self, likelihood: Tensor, outputs: Tensor) -> None:
         """Note one step's mean negative log-likelihood, without waiting for the device."""
         now = likelihood.detach()
-        self.recent = now if self.outputs is None else self.recent.lerp(now, min(1.0, 10 / self.problem.steps))
-        self.outputs = outputs.detach()
+        self.recent = now if self.width is None else self.recent.lerp(now, min(1.0, 10 / self.problem.steps))
+        self.width = outputs.shape[-1]
 
     def warn(self, name: str) -> None:
         """Warn if the last tenth of the steps, or so, is not a tenth of a nat better."""
-        if self.outputs is None:
+        if self.width is None:
             return
-        constant = self._constant(self.outputs.shape[-1])
+        constant = self._constant(self.width)
         if not self.recent < constant - 0.1:
             warnings.warn(
                 f"method '{name}': the generator hasn't learnt to predict (negative log-likelihood {self.recent:.3g}; the "

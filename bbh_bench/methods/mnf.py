@@ -68,7 +68,8 @@ class Mnf:
             return likelihood + annealed(step, problem.steps, self.anneal) / len(problem.x) * kl
 
         log_stds = [log_std for layer in drawn.values() for log_std in layer.log_std.parameters()]
-        optimiser = adam([w for w in noisy.parameters() if w not in set(log_stds)], self.lr)
+        others = set(noisy.parameters()) - set(log_stds)
+        optimiser = adam([weight for weight in noisy.parameters() if weight in others], self.lr)
         optimiser.add_param_group({"params": log_stds, "lr": self.log_std_lr})
         minimise(problem, optimiser, loss)
         return MnfPosterior(network, drawn)

@@ -85,7 +85,8 @@ class ClassificationTask:
         """All that scores depend on, as JSON values."""
         with torch.device("meta"):  # the architecture alone: no memory, no random numbers
             network = str(self.network())
-        return {
+        shifts = {"shifts": [describe(shift) for shift in self.shifts]} if self.shifts else {}
+        return shifts | {
             "name": self.name,
             "version": self.version,
             "evaluation": EVALUATION,
@@ -98,7 +99,6 @@ class ClassificationTask:
             "draws": self.draws,
             "attacked": self.attacked,
             "bounds": list(self.bounds),
-            "shifts": [describe(shift) for shift in self.shifts],
         }
 
     def load(self, folder: Path) -> "LoadedClassification":

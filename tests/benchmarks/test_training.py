@@ -15,7 +15,7 @@ from torchvision import transforms
 from bbh_bench.api import Categorical, Problem
 from bbh_bench.cost import reference_steps
 from bbh_bench.methods.bbb import Bbb
-from bbh_bench.methods.bbh import Bbh
+from bbh_bench.methods.bbh import SINGLE, Bbh
 from bbh_bench.methods.dropout import live_dropout
 from bbh_bench.methods.map import Map
 from bbh_bench.networks import lenet
@@ -88,7 +88,7 @@ def seconds_a_step(method, problem):
     [
         (Bbb(), 0.9),
         (Bbh(likelihood_draws=1), 16),
-        (Bbh(name="bbh-single", generator="single", likelihood_draws=1), 7),
+        (replace(SINGLE, likelihood_draws=1), 7),
     ],
     ids=lambda value: getattr(value, "name", ""),
 )
