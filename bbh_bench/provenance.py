@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+FOLDERS = ("--records", "--data")
 PACKAGES = (
     "bbh-bench",
     "torch",
@@ -32,10 +33,21 @@ def provenance(device: torch.device, distributions: set[str]) -> dict[str, objec
         "python": platform.python_version(),
         "commit": commit,
         "dirty": dirty,
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": command(sys.argv),
         "device": device.type,
         "hardware": hardware(device),
     }
+
+
+def command(arguments: list[str]) -> str:
+    """The command line, without the user's own folders: what they hold is checked, and where they are is nobody's business."""
+    shown, left = [Path(arguments[0]).name], iter(arguments[1:])
+    for argument in left:
+        if argument in FOLDERS:
+            next(left, None)
+        elif argument.partition("=")[0] not in FOLDERS:
+            shown.append(argument)
+    return shlex.join(shown)
 
 
 def hardware(device: torch.device) -> dict[str, object]:

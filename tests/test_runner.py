@@ -21,7 +21,7 @@ from bbh_bench.methods.map import Map
 from bbh_bench.plan import Cell, plan, seeds, unfinished
 from bbh_bench.plugins import Entry, Shelf, plugins
 from bbh_bench.progress import Progress
-from bbh_bench.provenance import provenance
+from bbh_bench.provenance import command, provenance
 from bbh_bench.record import SCHEMA, describe, fingerprint
 from bbh_bench.runner import Bench, run_cell
 from bbh_bench.stages import Stages, seed_everything
@@ -364,3 +364,9 @@ def test_the_fingerprint_follows_the_definition():
     changes = [{"epochs": 4}, {"draws": 5}, {"attacks": ()}, {"version": 2}, {"attacked": 41}]
     prints = {fingerprint(replace(TINY, **change).specification()) for change in [{}, *changes]}
     assert len(prints) == len(changes) + 1
+
+
+def test_the_command_is_kept_without_the_users_folders():
+    line = ["/home/me/bin/bbh-bench", "run", "--data", "/home/me/data", "--seeds", "0,1", "--records=/home/me/runs"]
+    assert command(line) == "bbh-bench run --seeds 0,1"
+    assert command(["bbh-bench", "run", "--records"]) == "bbh-bench run"

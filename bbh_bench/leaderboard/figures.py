@@ -125,7 +125,8 @@ def _ticks(axis: Any, label: str) -> None:
     from matplotlib.ticker import MultipleLocator  # noqa: PLC0415
 
     if "degrees" in label:
-        axis.xaxis.set_major_locator(MultipleLocator(45))
+        low, high = axis.get_xlim()
+        axis.xaxis.set_major_locator(MultipleLocator(45 if high - low < 225 else 90))
 
 
 def _abscissa(group: TaskRecords, shift: str) -> str:
