@@ -14,6 +14,7 @@ from helpers import QUICK, TINY, Failing
 
 from bbh_bench import hookimpl
 from bbh_bench.api import Metric, Posterior
+from bbh_bench.attacks import NoiseLinf
 from bbh_bench.errors import BenchError, ContractError, RecordError, UnknownName
 from bbh_bench.methods.dropout import Dropout
 from bbh_bench.methods.ensemble import Ensemble
@@ -350,6 +351,16 @@ def test_finished_cells_are_skipped_failed_ones_run_again_and_changed_ones_are_r
         with pytest.raises(RecordError, match=what):
             unfinished([changed], store, replace=False)
         assert unfinished([changed], store, replace=True) == [changed]
+
+
+def test_a_record_from_before_attacks_were_named_is_finished(bench, loaded, tmp_path):
+    store, cell = Store(tmp_path), Cell(TINY, QUICK, "bbh-bench", "", 0)
+    record, arrays = run(bench, loaded)
+    del record.task["attacks"]
+    store.put(record, arrays)
+    assert unfinished([cell], store, replace=False) == []
+    more = replace(cell, task=TINY.with_attacks([NoiseLinf()]))
+    assert unfinished([more], store, replace=False) == [more]
 
 
 def test_describe_names_classes_all_the_way_down():
