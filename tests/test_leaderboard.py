@@ -179,6 +179,12 @@ def test_the_committed_board_keeps_its_promises_on_mnist():
         assert len(values) == 3
         return np.mean(values)
 
+    def errors(method):
+        return [r.scores["test/error"] for r in held if r.method["name"] == method]
+
+    for method, limit in {"bbb": 0.02, "mnf": 0.02, "bbh": 0.02, "bbh-sliced": 0.04, "bbh-single": 0.04}.items():
+        assert errors(method), method
+        assert max(errors(method)) <= limit, method
     assert mean("map", "test/error") <= 0.014
     assert mean("ensemble", "test/error") <= 0.011
     assert mean("dropout", "test/error") <= 0.015
@@ -232,3 +238,12 @@ def test_an_attack_at_other_epsilons_is_not_mixed_in():
     table = board([GOOD[0], other])
     attacked = table[table.index("### Attack") :]
     assert row(attacked, "good").split()[3:8:2] == ["1", "90.0", "25.0"]
+
+
+@pytest.mark.parametrize("task", ["digits5", "toy"])
+def test_the_committed_board_has_every_built_in_method_on_the_main_jobs_tasks(builtin, task):
+    held = [r for r in Store(PUBLISHED).records() if r.task["name"] == task]
+    for method in builtin.methods:
+        mine = [r for r in held if r.method["name"] == method]
+        assert len(mine) >= 3, method
+        assert all(r.scores.get("test/error", 0) <= 0.06 for r in mine), method
