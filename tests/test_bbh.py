@@ -61,7 +61,7 @@ def test_a_hypernet_finds_both_modes_where_a_gaussian_finds_one():
     """
     above, mean, deviation, valley = exact()
     assert above == pytest.approx(0.5, abs=1e-3)
-    one = learnt(Bbb(lr=1e-2), 600)
+    one = learnt(Bbb(lr=1e-2, log_variance_lr=1e-2), 600)
     assert one[0] in (0, 1)
     assert one[1] == pytest.approx(mean, abs=0.03)
     assert one[2] == pytest.approx(deviation, abs=0.03)

@@ -44,6 +44,8 @@ def _fits(group: TaskRecords) -> bytes:
         _fit(axis, record)
     for axis in axes[len(shown) :]:
         axis.set_visible(False)
+    for axis in axes[max(0, len(shown) - COLUMNS) : len(shown)]:
+        axis.tick_params(labelbottom=True)  # the lowest of each column
     return _png(figure, *axes[0].get_legend_handles_labels())
 
 
