@@ -42,7 +42,7 @@ def small_network() -> nn.Module:
     )
 
 
-def small_problem(epochs: int = 40) -> Problem:
+def small_problem(epochs: int = 80) -> Problem:
     """Sixty images of three classes, told apart by which third is bright. Made anew at each call, always the same."""
     generator = torch.Generator().manual_seed(0)
     y = torch.arange(60) % CLASSES
