@@ -18,7 +18,7 @@ import torch
 from bbh_bench.api import Problem
 from bbh_bench.stages import Stages, synchronise
 
-REFERENCE_STEPS = 20
+REFERENCE_STEPS = 15
 
 
 def reference_steps(problem: Problem, steps: int = REFERENCE_STEPS) -> list[float]:

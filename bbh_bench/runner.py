@@ -1,6 +1,8 @@
 """Runs one cell and makes its record: the same data, seeds, clock and attacks for every method."""
 
+import atexit
 import copy
+import gc
 import math
 import time
 import traceback
@@ -122,3 +124,6 @@ def warm_up(bench: Bench, loaded: Iterable[LoadedTask]) -> None:
     for task in loaded:
         with suppress(Exception):  # a task that can't even do this fails in its cells, where it is recorded
             reference_steps(task.problem(bench.device), steps=1)
+    gc.collect()
+    atexit.register(gc.unfreeze)  # the interpreter's end is to look through all of it
+    gc.freeze()  # what is there by now stays: looking through it before each cell would take longer than a small cell's attack
