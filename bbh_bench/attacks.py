@@ -18,10 +18,19 @@ from bbh_bench.api import Attack
 from bbh_bench.hookspecs import hookimpl
 
 Norm = Literal["linf", "l2"]
+Answer = tuple[None, list[Tensor], None]
+"""As Foolbox's attacks answer: the second is the images, clipped to the ball, at each epsilon."""
 PAPER_GRID = tuple(step / 20 for step in range(9))
 LINF = (0.1, 0.2, 0.3)
 L2 = (0.5, 1.0, 2.0, 3.0)
 HALVINGS = 10  # of the way from an image to one of another class
+
+
+def _foolbox() -> Any:
+    """Foolbox's attacks: seconds to import, and only attacked cells need them."""
+    import foolbox  # noqa: PLC0415
+
+    return foolbox.attacks
 
 
 @dataclass(frozen=True)
@@ -30,20 +39,18 @@ class Fgsm:
 
     name: str = "fgsm"
     version: int = 1
-    norm: Literal["linf", "l2"] = "linf"
+    norm: Norm = "linf"
     epsilons: tuple[float, ...] = PAPER_GRID
     draws: int = 16
 
     def foolbox(self) -> object:
         """Foolbox's, from the clean image: no random start."""
-        import foolbox  # noqa: PLC0415  (seconds to import, and only attacked cells need it)
-
-        return foolbox.attacks.LinfFastGradientAttack(random_start=False)
+        return _foolbox().LinfFastGradientAttack(random_start=False)
 
 
 @dataclass(frozen=True)
-class PgdLinf:
-    """Projected gradient descent in L-infinity (Madry et al. 2018, arXiv 1706.06083)."""
+class Pgd:
+    """Projected gradient descent in L-infinity or L2 (Madry et al. 2018, arXiv 1706.06083)."""
 
     name: str = "pgd-linf"
     version: int = 1
@@ -58,31 +65,12 @@ class PgdLinf:
 
     def foolbox(self) -> object:
         """Foolbox's, from random starts."""
-        import foolbox  # noqa: PLC0415
-
-        attack = foolbox.attacks.LinfPGD(rel_stepsize=self.rel_stepsize, steps=self.steps, random_start=True)
-        return attack.repeat(self.restarts)
+        pgd = _foolbox().LinfPGD if self.norm == "linf" else _foolbox().L2PGD
+        return pgd(rel_stepsize=self.rel_stepsize, steps=self.steps, random_start=True).repeat(self.restarts)
 
 
-@dataclass(frozen=True)
-class PgdL2:
-    """Projected gradient descent in L2 (Madry et al. 2018, arXiv 1706.06083)."""
-
-    name: str = "pgd-l2"
-    version: int = 1
-    norm: Norm = "l2"
-    epsilons: tuple[float, ...] = L2
-    draws: int = 16
-    steps: int = 40
-    rel_stepsize: float = 0.1
-    restarts: int = 1
-
-    def foolbox(self) -> object:
-        """Foolbox's, from random starts."""
-        import foolbox  # noqa: PLC0415
-
-        attack = foolbox.attacks.L2PGD(rel_stepsize=self.rel_stepsize, steps=self.steps, random_start=True)
-        return attack.repeat(self.restarts)
+PGD_LINF = Pgd()
+PGD_L2 = Pgd(name="pgd-l2", norm="l2", epsilons=L2)
 
 
 @dataclass(frozen=True)
@@ -98,9 +86,7 @@ class DeepFoolL2:
 
     def foolbox(self) -> object:
         """Foolbox's, towards any class."""
-        import foolbox  # noqa: PLC0415
-
-        return foolbox.attacks.L2DeepFoolAttack(steps=self.steps, candidates=None)
+        return _foolbox().L2DeepFoolAttack(steps=self.steps, candidates=None)
 
 
 @dataclass(frozen=True)
@@ -119,9 +105,7 @@ class CarliniWagnerL2:
 
     def foolbox(self) -> object:
         """Foolbox's."""
-        import foolbox  # noqa: PLC0415
-
-        return foolbox.attacks.L2CarliniWagnerAttack(
+        return _foolbox().L2CarliniWagnerAttack(
             binary_search_steps=self.searches, steps=self.steps, stepsize=self.stepsize, initial_const=1.0
         )
 
@@ -148,16 +132,12 @@ class Boundary:
 
         An image for which there is none stays as it is. Foolbox's own start, noise, raises where it fails for any image.
         """
-        import foolbox  # noqa: PLC0415
-
-        walk = foolbox.attacks.BoundaryAttack(steps=self.steps, spherical_step=self.stepsize, source_step=self.stepsize)
+        walk = _foolbox().BoundaryAttack(steps=self.steps, spherical_step=self.stepsize, source_step=self.stepsize)
         return partial(_from_other_images, walk)
 
 
 @torch.no_grad()
-def _from_other_images(
-    walk: Any, model: Any, inputs: Tensor, labels: Tensor, *, epsilons: Sequence[float]
-) -> tuple[None, list[Tensor], None]:
+def _from_other_images(walk: Any, model: Any, inputs: Tensor, labels: Tensor, *, epsilons: Sequence[float]) -> Answer:
     apart = torch.cdist(inputs.flatten(1), inputs.flatten(1))
     apart[model(inputs).argmax(-1) == labels[:, None]] = torch.inf  # image j isn't taken for another class than i's
     distance, nearest = apart.min(1)
@@ -190,9 +170,13 @@ class NoiseLinf:
         return _noise
 
 
-def _noise(model: Any, inputs: Tensor, labels: Tensor, *, epsilons: Sequence[float]) -> tuple[None, list[Tensor], None]:
-    signs = torch.randn_like(inputs).sign()
+def _moved(model: Any, inputs: Tensor, signs: Tensor, epsilons: Sequence[float]) -> Answer:
     return None, [(inputs + epsilon * signs).clamp(*model.bounds) for epsilon in epsilons], None
+
+
+def _noise(model: Any, inputs: Tensor, labels: Tensor, *, epsilons: Sequence[float]) -> Answer:
+    signs = torch.randn_like(inputs).sign()
+    return _moved(model, inputs, signs, epsilons)
 
 
 @dataclass(frozen=True)
@@ -215,21 +199,19 @@ class PaperFgsm:
         return _mean_of_signs
 
 
-def _mean_of_signs(
-    model: Any, inputs: Tensor, labels: Tensor, *, epsilons: Sequence[float]
-) -> tuple[None, list[Tensor], None]:
+def _mean_of_signs(model: Any, inputs: Tensor, labels: Tensor, *, epsilons: Sequence[float]) -> Answer:
     x = inputs.clone().requires_grad_()
     signs = torch.zeros_like(x)
     logits = model.networks(x)
     for one in logits:
         (gradient,) = torch.autograd.grad(F.cross_entropy(one, labels, reduction="sum"), x, retain_graph=True)
         signs += gradient.sign() / len(logits)
-    return None, [(inputs + epsilon * signs).clamp(*model.bounds) for epsilon in epsilons], None
+    return _moved(model, inputs, signs, epsilons)
 
 
 @hookimpl
 def bbh_attacks() -> list[Attack]:
     """The built-in attacks."""
     return [
-        Fgsm(), PgdLinf(), PgdL2(), DeepFoolL2(), CarliniWagnerL2(), Boundary(), NoiseLinf(), PaperFgsm(),
+        Fgsm(), PGD_LINF, PGD_L2, DeepFoolL2(), CarliniWagnerL2(), Boundary(), NoiseLinf(), PaperFgsm(),
     ]  # fmt: skip

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bbh_bench.attacks import Boundary, CarliniWagnerL2, DeepFoolL2, Fgsm, NoiseLinf, PaperFgsm, PgdL2, PgdLinf
+from bbh_bench.attacks import PGD_L2, PGD_LINF, Boundary, CarliniWagnerL2, DeepFoolL2, Fgsm, NoiseLinf, PaperFgsm
 from bbh_bench.errors import ContractError
 from bbh_bench.stages import seed_everything
 from bbh_bench.threat import craft, distance, verify
@@ -147,7 +147,7 @@ def as_networks(weight):
     return lambda x: (x.flatten(1) @ weight.T).unsqueeze(0)
 
 
-@pytest.mark.parametrize(("attack", "dual"), [(PgdLinf(), 1), (PgdL2(), 2)], ids=["linf", "l2"])
+@pytest.mark.parametrize(("attack", "dual"), [(PGD_LINF, 1), (PGD_L2, 2)], ids=["linf", "l2"])
 def test_pgd_turns_every_image_that_the_closed_form_says_can_be_turned(linear, attack, dual):
     """Up to 3 % of epsilon: cross-entropy leads to the likeliest class, whose boundary is nearly always the nearest."""
     weight, x, y = linear
@@ -165,7 +165,7 @@ def test_pgd_in_l2_reaches_the_worst_case_of_a_linear_two_class_model():
     x, y = 0.4 + 0.2 * images(50), torch.zeros(50).long()
     model = as_networks(torch.stack([w, torch.zeros(12)]))
     seed_everything(0)
-    (adversarial,) = craft(PgdL2(epsilons=(0.7,)), model, x, y, WIDE, CPU)
+    (adversarial,) = craft(replace(PGD_L2, epsilons=(0.7,)), model, x, y, WIDE, CPU)
     lowered = (x - adversarial).flatten(1) @ w
     assert torch.allclose(lowered, 0.7 * w.norm().expand(50), rtol=3e-3)
 
