@@ -12,7 +12,7 @@ from bbh_bench.data import data_folder
 from bbh_bench.errors import BenchError, RecordError
 from bbh_bench.executors import inline, processes
 from bbh_bench.leaderboard import render, summary
-from bbh_bench.plan import Selection, plan, unfinished
+from bbh_bench.plan import Selection, attacks_of, plan, unfinished
 from bbh_bench.plan import seeds as parse_seeds
 from bbh_bench.plugins import Catalogue, plugins
 from bbh_bench.provenance import provenance
@@ -60,9 +60,10 @@ def run(selection: Selection, records: Path, data: str | None, device: str, jobs
 
 def _put(store: Store, record: Record, arrays: Arrays) -> str:
     """Store it, unless a failure's would take a finished one's place; then says so. Raises ``RecordError``."""
-    held = store.get(record.path)
-    if record.status == "failed" and held is not None and held.status == "finished":
-        return " (the finished record of this cell is kept)"
+    if record.status == "failed":
+        held = store.get(record.path)
+        if held is not None and held.status == "finished":
+            return " (the finished record of this cell is kept)"
     try:
         store.put(record, arrays)
     except OSError as error:
@@ -137,7 +138,8 @@ def _publishable(record: Record, source: Store, target: Store, catalogue: Catalo
             f"{fingerprint(task.specification())}: it was made with another definition of the task. Run it again."
         )
     _check_labels(record, where, task, catalogue)
-    installed = [describe(attack) for attack in catalogue.attacks.things()]
+    # A task's own attacks, which needn't be registered, are in its fingerprint; the others must be the installed ones.
+    installed = [*attacks_of(task), *map(describe, catalogue.attacks.things())]
     other = [attack["name"] for attack in record.task.get("attacks", []) if attack not in installed]
     if other:
         raise RecordError(f"{where} has other attacks than are installed ({', '.join(other)}). Run it again.")

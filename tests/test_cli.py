@@ -8,6 +8,7 @@ import pytest
 from helpers import QUICK, TINY, Failing
 
 from bbh_bench import cli, commands, hookimpl, plugins
+from bbh_bench.attacks import Fgsm
 from bbh_bench.leaderboard import FILE
 from bbh_bench.record import SCHEMA
 from bbh_bench.store import Store
@@ -389,3 +390,9 @@ def test_an_attack_of_another_version_is_not_published_nor_run_over(install, fol
     path.write_text(json.dumps(record))
     refused(capsys, run, "other settings of noise-linf", "--replace")
     refused(capsys, ["publish"], "other attacks than are installed (noise-linf)")
+
+
+def test_a_tasks_own_attack_need_not_be_registered_to_be_published(install, folder, capsys):
+    install(Things(replace(TINY, attacks=(Fgsm(epsilons=(0.0, 0.2)),))))
+    assert cli.main(["run", "--task", "tiny", "--method", "quick", "--seeds", "0"]) == 0
+    assert cli.main(["publish"]) == 0
