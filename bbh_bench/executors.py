@@ -45,10 +45,11 @@ def processes(bench: Bench, cells: list[Cell], folder: Path, jobs: int) -> Resul
     jobs = min(jobs, len(cells))
     threads = max(1, torch.get_num_threads() // max(1, jobs))
     waiting = deque(cells)
-    workers = [_Worker(bench, folder, threads) for _ in range(jobs)]
+    workers: list[_Worker] = []
     try:
-        for worker in workers:
-            worker.give(waiting.popleft())
+        for _ in range(jobs):
+            workers.append(_Worker(bench, folder, threads))
+            workers[-1].give(waiting.popleft())
         while workers:
             ready = wait([worker.connection for worker in workers])
             worker = next(worker for worker in workers if worker.connection in ready)

@@ -70,7 +70,7 @@ def _shifts(group: TaskRecords, shifts: list[str]) -> bytes:
     grid = figure.subplots(len(QUANTITIES), len(shifts), squeeze=False)
     methods = order(group)
     for column, shift in enumerate(shifts):
-        curves = {method: _curves(group, method, f"shift/{shift}") for method in methods}
+        curves = {method: group.curves(f"shift/{shift}", method) for method in methods}
         for row, (quantity, label) in enumerate(QUANTITIES.items()):
             axis = grid[row, column]
             for k, method in enumerate(methods):
@@ -132,11 +132,7 @@ def _ticks(axis: Any, label: str) -> None:
 
 
 def _abscissa(group: TaskRecords, shift: str) -> str:
-    return next(next(iter(r.curves[f"shift/{shift}"])) for r in group.finished if f"shift/{shift}" in r.curves)
-
-
-def _curves(group: TaskRecords, method: str, curve: str) -> list[dict[str, list[float]]]:
-    return [r.curves[curve] for r in group.finished if r.method["name"] == method and curve in r.curves]
+    return next(iter(group.curves(f"shift/{shift}")[0]))
 
 
 def _first_records(group: TaskRecords) -> list[Record]:

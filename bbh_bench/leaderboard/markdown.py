@@ -177,11 +177,10 @@ def _show(stats: "object", column: Column, seeds: int) -> str:
 
 def _attack_table(group: TaskRecords, name: str) -> str:
     """Accuracy at each epsilon, over the seeds that were attacked at those of the heading."""
-    epsilons = next(r.curves[f"attack/{name}"]["epsilon"] for r in group.finished if f"attack/{name}" in r.curves)
+    epsilons = group.curves(f"attack/{name}")[0]["epsilon"]
     rows = []
     for method in order(group):
-        curves = [r.curves.get(f"attack/{name}") for r in group.finished if r.method["name"] == method]
-        same = [curve for curve in curves if curve is not None and curve["epsilon"] == epsilons]
+        same = [curve for curve in group.curves(f"attack/{name}", method) if curve["epsilon"] == epsilons]
         if not same:
             rows.append([method, *[DASH] * (len(epsilons) + 2)])
             continue

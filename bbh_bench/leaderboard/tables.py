@@ -54,6 +54,14 @@ class TaskRecords:
         """Whether any record has this score or curve."""
         return any(name in record.scores or name in record.curves for record in self.finished)
 
+    def curves(self, name: str, method: str | None = None) -> list[dict[str, list[float]]]:
+        """The curves of this name, of one method or of all."""
+        return [
+            record.curves[name]
+            for record in self.finished
+            if name in record.curves and method in (None, record.method["name"])
+        ]
+
     def outliers(self) -> list[str]:
         """Names of the outlier sets, in the order of the records."""
         names = [
