@@ -32,6 +32,11 @@ def parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--records", default="runs", metavar="DIR", help="where records go (default: runs)")
     run.add_argument("--data", metavar="DIR", help="the data folder (default: $BBH_BENCH_DATA, else the user's cache)")
+    run.add_argument(
+        "--posteriors",
+        metavar="DIR",
+        help="keep what is fitted here, and don't fit it again (pickles: name a folder that only you can write to)",
+    )
     run.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     run.add_argument(
         "--executor",
@@ -111,7 +116,7 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from bbh_bench.commands import run  # noqa: PLC0415
+    from bbh_bench.commands import Folders, run  # noqa: PLC0415
     from bbh_bench.plan import Selection  # noqa: PLC0415
 
     selection = Selection(
@@ -122,8 +127,7 @@ def _run(options: argparse.Namespace) -> int:
     )
     return run(
         selection,
-        Path(options.records),
-        options.data,
+        Folders(Path(options.records), options.data, Path(options.posteriors) if options.posteriors else None),
         options.device,
         _jobs(options.executor, options.jobs),
         options.replace,

@@ -3,6 +3,7 @@
 import math
 import sys
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from bbh_bench.leaderboard import render, summary
 from bbh_bench.plan import Selection, attacks_of, plan, unfinished
 from bbh_bench.plan import seeds as parse_seeds
 from bbh_bench.plugins import Catalogue, plugins
+from bbh_bench.posteriors import Posteriors
 from bbh_bench.provenance import provenance
 from bbh_bench.record import Record, describe, fingerprint
 from bbh_bench.runner import Bench
@@ -24,16 +26,27 @@ from bbh_bench.store import Store, write_atomically
 SAME = 1e-9  # relative
 
 
-def run(selection: Selection, records: Path, data: str | None, device: str, jobs: int | None, replace: bool) -> int:
+@dataclass(frozen=True)
+class Folders:
+    """Where a run reads and writes."""
+
+    records: Path
+    data: str | None
+    """None: the variable's, else the user's cache."""
+    posteriors: Path | None
+    """Where fitted posteriors are kept; None: nowhere."""
+
+
+def run(selection: Selection, folders: Folders, device: str, jobs: int | None, replace: bool) -> int:
     """Run the cells that are not in the store yet, and render the board there. Returns 1 where a cell failed.
 
     ``jobs``: so many at a time, each in a process of its own; None runs them here.
     """
     seeds = parse_seeds(selection.seeds)
     chosen = choose_device(device)
-    folder = data_folder(data)
+    folder = data_folder(folders.data)
     catalogue = _catalogue()
-    store = Store(records)
+    records, store = folders.records, Store(folders.records)
     tasks, methods, attacks = (
         list(dict.fromkeys(names)) for names in (selection.tasks, selection.methods, selection.attacks)
     )
@@ -44,7 +57,9 @@ def run(selection: Selection, records: Path, data: str | None, device: str, jobs
     loaded = {name: _load(task, folder) for name, task in {cell.task.name: cell.task for cell in left}.items()}
     if len(left) < len(cells):
         print(f"{len(cells) - len(left)} of {len(cells)} cells are finished already.")
-    bench = Bench(chosen, tuple(catalogue.metrics.things()), provenance(chosen, {cell.distribution for cell in left}))
+    made = provenance(chosen, {cell.distribution for cell in left})
+    posteriors = Posteriors(folders.posteriors) if folders.posteriors else None
+    bench = Bench(chosen, tuple(catalogue.metrics.things()), made, posteriors)
     store.prepare()
     if jobs is not None:
         loaded.clear()  # the processes read for themselves; here it was a check that they can

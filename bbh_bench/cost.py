@@ -16,6 +16,7 @@ from statistics import median
 import torch
 
 from bbh_bench.api import Problem
+from bbh_bench.posteriors import Fitted
 from bbh_bench.stages import Stages, synchronise
 
 REFERENCE_STEPS = 15
@@ -38,21 +39,23 @@ def reference_steps(problem: Problem, steps: int = REFERENCE_STEPS) -> list[floa
     return seconds[3:]
 
 
-def costs(stages: Stages, reference: list[float], problem: Problem, parameters: int) -> dict[str, float]:
-    """The cost columns. Seconds, and beside them how many plain MAP fits (``fits``) or steps (``steps``) take as long."""
-    step = median(reference)
-    fit = step * problem.steps
+def costs(stages: Stages, reference: list[float], problem: Problem, fitted: Fitted) -> dict[str, float]:
+    """The cost columns. Seconds, and beside them how many plain MAP fits (``fits``) or steps (``steps``) take as long.
+
+    ``reference``: seconds of plain MAP steps around the evaluation; the fit, perhaps of another day, has its own.
+    """
+    step, then = median(reference), median(fitted.reference)
     attack = _sum(stages.seconds, "attack/") + _sum(stages.seconds, "judge/")
     per_thousand = 1000 * stages.seconds["predict"] / max(1, stages.images["predict"])
     return {
         "reference/step_seconds": step,
-        "fit/seconds": stages.seconds["fit"],
-        "fit/fits": stages.seconds["fit"] / fit,
+        "fit/seconds": fitted.seconds,
+        "fit/fits": fitted.seconds / (then * problem.steps),
         "predict/seconds_per_1000": per_thousand,
         "predict/steps_per_1000": per_thousand / step,
         "attack/seconds": attack,
-        "attack/fits": attack / fit,
-        "parameters": parameters,
+        "attack/fits": attack / (step * problem.steps),
+        "parameters": fitted.posterior.parameters,
     } | {f"stage/{name}/seconds": seconds for name, seconds in stages.seconds.items()}
 
 

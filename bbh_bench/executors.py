@@ -4,10 +4,10 @@ import pickle
 from collections import deque
 from collections.abc import Generator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -77,7 +77,7 @@ class _Worker:
     def __init__(self, bench: Bench, folder: Path, threads: int) -> None:
         context = get_context("spawn")  # a fork would share locks and a GPU's state
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(theirs, bench.device, bench.provenance, folder, threads))
+        self.process = context.Process(target=_work, args=(theirs, replace(bench, metrics=()), folder, threads))
         self.process.start()
         theirs.close()  # the other end alone holds it open: its death ends our waiting
 
@@ -113,10 +113,10 @@ class _Worker:
             self.process.join()
 
 
-def _work(connection: Connection, device: torch.device, provenance: dict[str, Any], folder: Path, threads: int) -> None:
+def _work(connection: Connection, bench: Bench, folder: Path, threads: int) -> None:
     """What a process does: take cells, give back records, until there is nobody to give them to."""
     torch.set_num_threads(threads)
-    bench = Bench(device, tuple(plugins().catalogue().metrics.things()), provenance)  # closures can't be sent
+    bench = replace(bench, metrics=tuple(plugins().catalogue().metrics.things()))  # closures can't be sent
     loaded: dict[str, LoadedTask] = {}
     with suppress(EOFError, BrokenPipeError, KeyboardInterrupt):
         while True:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-FOLDERS = ("--records", "--data")
+FOLDERS = ("--records", "--data", "--posteriors")
 PACKAGES = (
     "bbh-bench",
     "torch",

@@ -14,11 +14,12 @@ from typing import Any
 
 import torch
 
-from bbh_bench.api import Arrays, LoadedTask, Metric
+from bbh_bench.api import Arrays, LoadedTask, Metric, Problem
 from bbh_bench.cost import PeakMemory, costs, reference_steps
 from bbh_bench.data import sealed
 from bbh_bench.errors import ContractError
 from bbh_bench.plan import Cell, attacks_of
+from bbh_bench.posteriors import Fitted, Posteriors, fit_key
 from bbh_bench.progress import Progress
 from bbh_bench.record import SCHEMA, Record, describe, fingerprint
 from bbh_bench.scoring import BETTER
@@ -32,6 +33,8 @@ class Bench:
     device: torch.device
     metrics: tuple[Metric, ...]
     provenance: dict[str, Any]
+    posteriors: Posteriors | None = None
+    """Where posteriors are kept, and found again."""
 
 
 def run_cell(bench: Bench, cell: Cell, loaded: LoadedTask, progress: Progress) -> tuple[Record, Arrays]:
@@ -41,7 +44,8 @@ def run_cell(bench: Bench, cell: Cell, loaded: LoadedTask, progress: Progress) -
     try:
         with cpu_threads(cell.task.threads) as threads:
             record.provenance["hardware"]["threads"] = threads
-            arrays, cost, busy = _measure(bench, cell, loaded, progress)
+            fitted, arrays, cost, busy = _measure(bench, cell, loaded, progress)
+        record.provenance["fit"] = fitted.provenance
         scores, curves = cell.task.score(arrays, bench.metrics)
         odd = [name for name, value in scores.items() if not math.isfinite(value)]
         if cell.task.headline not in scores:
@@ -87,7 +91,7 @@ def _begun(bench: Bench, cell: Cell) -> Record:
         curves={},
         cost={},
         predictions={},
-        provenance=copy.deepcopy(bench.provenance) | {"started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())},
+        provenance=_made(bench),
         error={},
     )
 
@@ -99,22 +103,46 @@ def _failed(record: Record, error: BaseException) -> Record:
 
 def _measure(
     bench: Bench, cell: Cell, loaded: LoadedTask, progress: Progress
-) -> tuple[Arrays, dict[str, float], float]:
-    """The arrays that scores come from, the cost columns, and the seconds of all stages."""
+) -> tuple[Fitted, Arrays, dict[str, float], float]:
+    """The posterior, the arrays that scores come from, the cost columns, and the seconds of all stages."""
     memory = PeakMemory(bench.device)
     problem = replace(loaded.problem(bench.device), progress=progress.fitting)
-    seed_everything(cell.seed, "reference")
-    reference = reference_steps(problem)
     stages = Stages(cell.seed, bench.device, progress.stage)
+    seed_everything(cell.seed, "reference")
+    before = reference_steps(problem)
     with sealed(f"method '{cell.method.name}'"):
-        with stages("fit"):
-            posterior = cell.method.fit(problem)
-        if not isinstance(getattr(posterior, "parameters", None), int):
-            raise ContractError("the posterior needs `parameters`: how many numbers were learnt, an integer.")
-        arrays = loaded.evaluate(posterior, bench.device, stages)
-    reference += reference_steps(problem)
-    cost = costs(stages, reference, problem, posterior.parameters) | {"peak_memory_bytes": memory.bytes()}
-    return arrays, cost, sum(stages.seconds.values())
+        fitted = _fitted(bench, cell, problem, stages, memory, before)
+        between = reference_steps(problem)
+        arrays = loaded.evaluate(fitted.posterior, bench.device, stages)
+    reference = between + reference_steps(problem)
+    peak = {"peak_memory_bytes": max(fitted.peak_memory, memory.bytes())}
+    return fitted, arrays, costs(stages, reference, problem, fitted) | peak, sum(stages.seconds.values())
+
+
+def _fitted(
+    bench: Bench, cell: Cell, problem: Problem, stages: Stages, memory: PeakMemory, before: list[float]
+) -> Fitted:
+    """A posterior that is kept, or a fresh one, which is then kept where that is wanted."""
+    kept, key = bench.posteriors, ""
+    if kept is not None:
+        packages = bench.provenance["packages"]
+        key = fit_key(problem, cell.method, cell.seed, {k: packages.get(k) for k in ("torch", cell.distribution)})
+        found = kept.get(key, bench.device)
+        if found is not None:
+            return found
+    with stages("fit"):
+        posterior = cell.method.fit(problem)
+    if not isinstance(getattr(posterior, "parameters", None), int):
+        raise ContractError("the posterior needs `parameters`: how many numbers were learnt, an integer.")
+    fitted = Fitted(posterior, stages.seconds["fit"], before + reference_steps(problem), memory.bytes(), {})
+    if kept is not None:
+        kept.put(key, replace(fitted, provenance=_made(bench)))
+    return fitted
+
+
+def _made(bench: Bench) -> dict[str, Any]:
+    """Provenance as it is at this moment."""
+    return copy.deepcopy(bench.provenance) | {"started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
 
 
 def warm_up(bench: Bench, loaded: Iterable[LoadedTask]) -> None:

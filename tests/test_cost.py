@@ -1,11 +1,13 @@
 """The yardstick and the memory that a cell takes."""
 
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from bbh_bench.cost import PeakMemory, costs, reference_steps
+from bbh_bench.posteriors import Fitted
 from bbh_bench.stages import Stages
 from bbh_bench.testing import small_problem
 
@@ -33,9 +35,10 @@ def test_costs_are_ratios_to_the_reference(cpu):
         time.sleep(0.01)
     with stages("judge/a", images=10):
         time.sleep(0.02)
-    cost = costs(stages, [0.004, 0.005, 0.006, 5.0, 0.001], problem, parameters=7)
+    fitted = Fitted(SimpleNamespace(parameters=7), stages.seconds["fit"], [0.01], 0, {})
+    cost = costs(stages, [0.004, 0.005, 0.006, 5.0, 0.001], problem, fitted)
     assert cost["reference/step_seconds"] == 0.005
-    assert cost["fit/fits"] == pytest.approx(stages.seconds["fit"] / 0.03)
+    assert cost["fit/fits"] == pytest.approx(stages.seconds["fit"] / 0.06)
     assert cost["predict/seconds_per_1000"] == pytest.approx(2 * stages.seconds["predict"])
     assert cost["predict/steps_per_1000"] == pytest.approx(400 * stages.seconds["predict"])
     assert cost["attack/seconds"] == pytest.approx(stages.seconds["attack/a"] + stages.seconds["judge/a"])
