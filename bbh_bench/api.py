@@ -7,9 +7,9 @@ that is scored sees only that function.
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -121,7 +121,10 @@ class Method(Protocol):
 
 
 class Attack(Protocol):
-    """A named, versioned setting of a Foolbox attack. Write it as a frozen dataclass."""
+    """A named, versioned setting of a Foolbox attack. Write it as a frozen dataclass.
+
+    It may have the fields of ``Terms`` as well, which have defaults.
+    """
 
     @property
     def name(self) -> str:
@@ -153,6 +156,27 @@ class Attack(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Terms:
+    """What an attack may say of itself as well: any of these, as fields of its own."""
+
+    access: Literal["white", "black", "transfer"] = "white"
+    """What it uses: gradients of the posterior's networks, their answers alone, or another method's networks."""
+    images: int | None = None
+    """How many test images it is run on, stratified, the same for every method; None for the task's ``attacked``."""
+    minimises: bool = False
+    """Whether it looks for the smallest perturbation. It is called with ``epsilons=[None]`` then; the perturbation that it
+    finds is stretched, or shrunk, to each epsilon."""
+    surrogate: Method | None = None
+    """The method whose networks it attacks instead, fitted to the task's problem with random numbers of the run's seed."""
+
+    @staticmethod
+    def of(attack: Attack) -> "Terms":
+        """Those of an attack, with the defaults of what it doesn't say."""
+        said: dict[str, Any] = {field.name: getattr(attack, field.name, field.default) for field in fields(Terms)}
+        return Terms(**said)
+
+
 Scope: TypeAlias = Literal["labelled", "inputs", "outliers"]
 
 
@@ -182,13 +206,28 @@ Arrays: TypeAlias = dict[str, np.ndarray]
 """What a cell stores of its predictions, and all that its scores are computed from."""
 
 
+@dataclass(frozen=True)
+class Check:
+    """One item of a record's audit: whether its figures of robustness mean what they seem to."""
+
+    verdict: Literal["pass", "fail", "not applicable"]
+    figure: float | None
+    """What was measured, in ``unit``; None where the item doesn't apply."""
+    limit: float | None
+    """The most that passes."""
+    unit: str
+    line: str
+    """What is measured, in one line."""
+
+
 class Stage(Protocol):
     """Opens a timed part of a cell with random numbers of its own; the runner gives one to ``evaluate``."""
 
     def __call__(self, name: str, images: int = 0) -> AbstractContextManager[None]:
         """Seed on entry, and book the seconds spent inside, and the images they were spent on, under ``name``.
 
-        Names: ``predict``, ``shift/<name>`` for a shift, and ``attack/<name>`` and ``judge/<name>`` for an attack.
+        Names: ``predict``, ``shift/<name>`` for a shift, ``attack/<name>`` and ``judge/<name>`` for an attack, and
+        ``surrogate/<name>`` for what it needs that isn't of this method.
         """
         ...
 
@@ -242,5 +281,8 @@ class Task(Protocol):
         ...
 
     def score(self, arrays: Arrays, metrics: Iterable[Metric]) -> tuple[Scores, Curves]:
-        """Scores and curves from stored arrays: no model, no data set, no random numbers."""
+        """Scores and curves from stored arrays: no model, no data set, no random numbers.
+
+        A task that attacks may also have ``audit(arrays)``, which gives the items of its audit, ``Check`` by name.
+        """
         ...

@@ -5,8 +5,8 @@ gradient is that of the posterior's own answer (expectation over transformation:
 Two are here for comparison: noise, which asks nothing, and the paper's, which looks at single draws.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -14,15 +14,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bbh_bench.api import Attack
+from bbh_bench.api import Attack, Method
 from bbh_bench.hookspecs import hookimpl
+from bbh_bench.methods.map import Map
+from bbh_bench.threat import stretched
 
 Norm = Literal["linf", "l2"]
+Access = Literal["white", "black", "transfer"]
 Answer = tuple[None, list[Tensor], None]
 """As Foolbox's attacks answer: the second is the images, clipped to the ball, at each epsilon."""
 PAPER_GRID = tuple(step / 20 for step in range(9))
-LINF = (0.1, 0.2, 0.3)
-L2 = (0.5, 1.0, 2.0, 3.0)
+GRID = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4)
+"""What a task's one-step attacks need of it."""
+LINF = (0.05, 0.1, 0.2)
+L2 = (0.5, 1.0, 2.0)
+ITERATED = 250
+"""Images of the attacks that take many steps."""
+CERTAIN = 2.0
+"""Log odds against the right class, by the attacker's draws, at which an image is turned for fresh ones too: p is 0.12."""
 HALVINGS = 10  # of the way from an image to one of another class
 
 
@@ -33,19 +42,40 @@ def _foolbox() -> Any:
     return foolbox.attacks
 
 
+def log_odds_against(log_probs: Tensor, labels: Tensor) -> Tensor:
+    """Log odds against the right class ``[B]`` from log-probabilities ``[B, K]``: what gradient attacks raise.
+
+    It rises and falls with the negative log-likelihood, and its gradient is that of the log mean softmax over 1 - p. The
+    factor keeps confident networks from masking their gradients: where p rounds to 1, the likelihood's is zero.
+    """
+    right = F.one_hot(labels, log_probs.shape[1]).bool()
+    others = log_probs.masked_fill(right, -torch.inf).logsumexp(1)
+    return others - log_probs.gather(1, labels[:, None]).squeeze(1)
+
+
+def _raising_log_odds(attack: Any) -> Any:
+    """A gradient attack of Foolbox's with that loss instead of cross-entropy."""
+
+    def get_loss_fn(model: Any, labels: Any) -> Callable[[Any], Any]:
+        return lambda x: type(x)(log_odds_against(model(x).raw, labels.raw).sum())
+
+    attack.get_loss_fn = get_loss_fn
+    return attack
+
+
 @dataclass(frozen=True)
 class Fgsm:
     """Fast gradient sign method, one step in L-infinity (Goodfellow et al. 2015, arXiv 1412.6572)."""
 
     name: str = "fgsm"
-    version: int = 1
+    version: int = 2
     norm: Norm = "linf"
     epsilons: tuple[float, ...] = PAPER_GRID
     draws: int = 16
 
     def foolbox(self) -> object:
         """Foolbox's, from the clean image: no random start."""
-        return _foolbox().LinfFastGradientAttack(random_start=False)
+        return _raising_log_odds(_foolbox().LinfFastGradientAttack(random_start=False))
 
 
 @dataclass(frozen=True)
@@ -53,20 +83,64 @@ class Pgd:
     """Projected gradient descent in L-infinity or L2 (Madry et al. 2018, arXiv 1706.06083)."""
 
     name: str = "pgd-linf"
-    version: int = 1
+    version: int = 2
     norm: Norm = "linf"
     epsilons: tuple[float, ...] = LINF
     draws: int = 16
+    images: int | None = ITERATED
     steps: int = 40
     rel_stepsize: float = 0.1
     """Of epsilon. Foolbox's default is meant for its own number of steps and doesn't follow ``steps``."""
     restarts: int = 1
-    """Runs from random points of the ball; an image that any of them turns is turned."""
+    """Runs from random points of the ball; an image that any of them turns is turned, and not attacked again."""
 
     def foolbox(self) -> object:
-        """Foolbox's, from random starts."""
+        """Foolbox's, from random starts, on what it hasn't turned yet."""
         pgd = _foolbox().LinfPGD if self.norm == "linf" else _foolbox().L2PGD
-        return pgd(rel_stepsize=self.rel_stepsize, steps=self.steps, random_start=True).repeat(self.restarts)
+        step = pgd(rel_stepsize=self.rel_stepsize, steps=self.steps, random_start=True)
+        return partial(_rising, _raising_log_odds(step), self.restarts)
+
+    def stronger(self, epsilon: float) -> dict[str, "Pgd"]:
+        """The same attack at one epsilon with more of one thing each: what the audit compares it with."""
+        one = replace(self, epsilons=(epsilon,))
+        return {
+            "iterations": replace(one, steps=self.steps * 5 // 2, rel_stepsize=self.rel_stepsize / 2),
+            "restarts": replace(one, restarts=2 * self.restarts),
+            "draws": replace(one, draws=4 * self.draws),
+        }
+
+
+@torch.no_grad()
+def _rising(
+    attack: Any, restarts: int, model: Any, inputs: Tensor, labels: Tensor, *, epsilons: Sequence[float]
+) -> Answer:
+    """Attack at one epsilon after the other, each time only the images that aren't turned for certain.
+
+    Those that a smaller epsilon turned are stretched to the larger ball first. Of all that was tried on an image, the one of
+    the highest loss is kept.
+    """
+    best, loss = inputs.clone(), log_odds_against(model(inputs), labels)
+
+    def offer(where: Tensor, candidates: Tensor) -> None:
+        value = log_odds_against(model(candidates), labels[where])
+        better = value > loss[where]
+        taken = where.nonzero().squeeze(1)[better]
+        best[taken], loss[taken] = candidates[better], value[better]
+
+    before, found = 0.0, []
+    for epsilon in epsilons:
+        if before:
+            every = torch.ones_like(labels, dtype=torch.bool)
+            offer(every, stretched(inputs, best, torch.full_like(loss, epsilon / before), model.bounds))
+        for _ in range(restarts):
+            left = loss < CERTAIN
+            if left.any():
+                with torch.enable_grad():
+                    _, (adversarial,), _ = attack(model, inputs[left], labels[left], epsilons=[epsilon])
+                offer(left, adversarial)
+        found.append(best.clone())
+        before = epsilon
+    return None, found, None
 
 
 PGD_LINF = Pgd()
@@ -78,10 +152,12 @@ class DeepFoolL2:
     """DeepFool: steps to the nearest face of the linearised decision boundary (Moosavi-Dezfooli et al. 2016)."""
 
     name: str = "deepfool-l2"
-    version: int = 1
+    version: int = 2
     norm: Norm = "l2"
     epsilons: tuple[float, ...] = L2
     draws: int = 16
+    images: int | None = ITERATED
+    minimises: bool = True
     steps: int = 50
 
     def foolbox(self) -> object:
@@ -94,10 +170,12 @@ class CarliniWagnerL2:
     """The smallest L2 perturbation by a penalty on the margin of the logits (Carlini & Wagner 2017, arXiv 1608.04644)."""
 
     name: str = "carlini-wagner-l2"
-    version: int = 1
+    version: int = 2
     norm: Norm = "l2"
     epsilons: tuple[float, ...] = L2
     draws: int = 16
+    images: int | None = ITERATED
+    minimises: bool = True
     searches: int = 6
     """Values of the penalty's weight that are tried."""
     steps: int = 100
@@ -119,10 +197,13 @@ class Boundary:
     """
 
     name: str = "boundary"
-    version: int = 1
+    version: int = 2
     norm: Norm = "l2"
     epsilons: tuple[float, ...] = L2
     draws: int = 16
+    access: Access = "black"
+    images: int | None = ITERATED
+    minimises: bool = True
     steps: int = 1000
     stepsize: float = 0.1
     """Of the steps along the boundary and towards the image, at the start. Foolbox's 0.01 needs 25,000 steps."""
@@ -137,7 +218,9 @@ class Boundary:
 
 
 @torch.no_grad()
-def _from_other_images(walk: Any, model: Any, inputs: Tensor, labels: Tensor, *, epsilons: Sequence[float]) -> Answer:
+def _from_other_images(
+    walk: Any, model: Any, inputs: Tensor, labels: Tensor, *, epsilons: Sequence[float | None]
+) -> Answer:
     apart = torch.cdist(inputs.flatten(1), inputs.flatten(1))
     apart[model(inputs).argmax(-1) == labels[:, None]] = torch.inf  # image j isn't taken for another class than i's
     distance, nearest = apart.min(1)
@@ -162,8 +245,9 @@ class NoiseLinf:
     name: str = "noise-linf"
     version: int = 1
     norm: Norm = "linf"
-    epsilons: tuple[float, ...] = PAPER_GRID
+    epsilons: tuple[float, ...] = LINF
     draws: int = 1
+    access: Access = "black"
 
     def foolbox(self) -> object:
         """Asks the model nothing."""
@@ -177,6 +261,30 @@ def _moved(model: Any, inputs: Tensor, signs: Tensor, epsilons: Sequence[float])
 def _noise(model: Any, inputs: Tensor, labels: Tensor, *, epsilons: Sequence[float]) -> Answer:
     signs = torch.randn_like(inputs).sign()
     return _moved(model, inputs, signs, epsilons)
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Projected gradient descent on another method's networks: what moves them moves ours, if our gradients hide something.
+
+    The networks are those of MAP, fitted to the same problem, with random numbers of their own.
+    """
+
+    name: str = "transfer"
+    version: int = 1
+    norm: Norm = "linf"
+    epsilons: tuple[float, ...] = LINF
+    draws: int = 1
+    access: Access = "transfer"
+    images: int | None = ITERATED
+    surrogate: Method | None = field(default_factory=Map)
+    steps: int = 40
+    rel_stepsize: float = 0.1
+
+    def foolbox(self) -> object:
+        """Foolbox's, from a random start, on every image at every epsilon."""
+        pgd = _foolbox().LinfPGD(rel_stepsize=self.rel_stepsize, steps=self.steps, random_start=True)
+        return _raising_log_odds(pgd)
 
 
 @dataclass(frozen=True)
@@ -213,5 +321,5 @@ def _mean_of_signs(model: Any, inputs: Tensor, labels: Tensor, *, epsilons: Sequ
 def bbh_attacks() -> list[Attack]:
     """The built-in attacks."""
     return [
-        Fgsm(), PGD_LINF, PGD_L2, DeepFoolL2(), CarliniWagnerL2(), Boundary(), NoiseLinf(), PaperFgsm(),
+        Fgsm(), PGD_LINF, PGD_L2, DeepFoolL2(), CarliniWagnerL2(), Boundary(), Transfer(), NoiseLinf(), PaperFgsm(),
     ]  # fmt: skip

@@ -5,6 +5,7 @@ import sys
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -19,7 +20,7 @@ from bbh_bench.plugins import Catalogue, plugins
 from bbh_bench.posteriors import Posteriors
 from bbh_bench.provenance import provenance
 from bbh_bench.record import Record, describe, fingerprint
-from bbh_bench.runner import Bench
+from bbh_bench.runner import Bench, audit_of
 from bbh_bench.scoring import BETTER
 from bbh_bench.store import Store, write_atomically
 
@@ -216,8 +217,11 @@ def mismatches(record: Record, store: Store, catalogue: Catalogue) -> list[str]:
     bits; another's vector units may round the last of them otherwise.
     """
     known = [metric for metric in catalogue.metrics.things() if metric.name in record.better]
+    task = catalogue.tasks[record.task["name"]]
     try:
-        again = _flat(*catalogue.tasks[record.task["name"]].score(store.arrays(record), known))
+        arrays = store.arrays(record)
+        again = _flat(*task.score(arrays, known))
+        audited = audit_of(task, arrays)
     except (KeyError, ValueError, IndexError) as error:
         raise RecordError(
             f"The predictions of '{store.root / record.path}' can't be scored ({error!r}). Run the cell again with --replace."
@@ -225,11 +229,27 @@ def mismatches(record: Record, store: Store, catalogue: Catalogue) -> list[str]:
     held = _flat(record.scores, record.curves)
     foreign = record.better.keys() - {metric.name for metric in known} - BETTER.keys()
     checked = {name for name in held if name.rpartition("/")[2] not in foreign}
-    return sorted(
+    wrong = {
         name
         for name in checked | again.keys()
         if name not in held or name not in again or not math.isclose(again[name], held[name], rel_tol=SAME)
-    )
+    }
+    wrong |= {
+        f"audit/{name}" for name in audited.keys() | record.audit.keys() if not _same_check(record, audited, name)
+    }
+    return sorted(wrong)
+
+
+def _same_check(record: Record, again: dict[str, dict[str, Any]], name: str) -> bool:
+    """Whether an item of the audit is the one that was recomputed, but for the last bits of its figures."""
+    held, new = record.audit.get(name), again.get(name)
+    if held is None or new is None or held.keys() != new.keys():
+        return False
+    return all(
+        math.isclose(held[key], new[key], rel_tol=SAME) if isinstance(new[key], float) and held[key] is not None
+        else held[key] == new[key]
+        for key in new
+    )  # fmt: skip
 
 
 def _flat(scores: Scores, curves: Curves) -> dict[str, float]:

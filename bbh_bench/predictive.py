@@ -1,5 +1,6 @@
 """The predictive distribution: n frozen networks averaged in probability space, in bounded memory."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,9 +41,13 @@ def log_mean_softmax(logits: Tensor) -> Tensor:
     return torch.log_softmax(logits, -1).logsumexp(0) - float(np.log(len(logits)))
 
 
-def chunk_size(device: torch.device) -> int:
-    """How many inputs to send through n networks at once: activations that fit a core's cache, or that fill a GPU."""
-    return 2000 if device.type == "cuda" else 100
+def chunk_size(device: torch.device, x: Tensor) -> int:
+    """How many of the inputs ``x`` ``[N, ...]`` to send through n networks at once: 100 of MNIST's 784 pixels on a CPU.
+
+    Activations should fit a core's cache, or fill a GPU; they grow with the number of pixels.
+    """
+    pixels = max(1, math.prod(x.shape[1:]))
+    return max(1, (2000 if device.type == "cuda" else 100) * 784 // pixels)
 
 
 @torch.no_grad()
@@ -56,7 +61,7 @@ def predict(networks: Predict, x: Tensor, device: torch.device, classes: int) ->
     Raises ``ContractError`` for outputs of another shape than ``[n, N, K]``, n at least 1, and for those that aren't finite.
     """
     log_odds, information = [], []
-    for part in x.split(chunk_size(device)):
+    for part in x.split(chunk_size(device, x)):
         logits = networks(part.to(device, copy=True))  # a method may spoil its copy
         shape = list(logits.shape)
         if len(shape) != 3 or shape[0] == 0 or shape[1:] != [len(part), classes]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from bbh_bench.errors import RecordError
 
-SCHEMA = 1
+SCHEMA = 2  # 2: with `audit`
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,8 @@ class Record:
     schema: int
     status: Literal["finished", "failed"]
     task: dict[str, Any]
-    """name, version, title, headline, fingerprint, and ``attacks`` as ``describe`` gives them."""
+    """name, version, title, headline, fingerprint, and of one that attacks ``attacks``, as ``describe`` gives them, and
+    ``threat_model``, what all of them obey."""
     method: dict[str, Any]
     """name, distribution, line, and ``hyperparameters`` as ``describe`` gives them."""
     seed: int
@@ -29,6 +30,8 @@ class Record:
     better: dict[str, str]
     """For the last part of each score's name: lower, higher or neither."""
     curves: dict[str, dict[str, list[float]]]
+    audit: dict[str, dict[str, Any]]
+    """``Check`` by name: whether the figures of robustness mean what they seem to. Empty for what wasn't attacked."""
     cost: dict[str, float]
     predictions: dict[str, str]
     """file, beside the record, and its sha256."""
@@ -62,10 +65,10 @@ class Record:
                 f"The record '{path}' is of schema {schema} and this bbh-bench reads up to {SCHEMA}. "
                 "Upgrade it: pip install --upgrade bbh-bench."
             )
-        if schema < SCHEMA:
-            raise RecordError(
-                f"The record '{path}' is of schema {schema}, older than the {SCHEMA} of this bbh-bench. Run its cell again."
-            )
+        if schema == 1:
+            content = {"audit": {}} | content | {"schema": SCHEMA}
+        elif schema < SCHEMA:
+            raise RecordError(f"The record '{path}' is of schema {schema}, which never was. Run its cell again.")
         expected = {field.name for field in fields(Record)}
         if content.keys() != expected:
             wrong = ", ".join(sorted(content.keys() ^ expected))
@@ -88,6 +91,11 @@ class Record:
         for numbers in (self.scores, self.cost):
             _expect(numbers, dict.fromkeys(numbers, (int, float)))
         _expect(self.better, dict.fromkeys(self.better, str))
+        for check in self.audit.values():
+            number = (int, float, type(None))
+            _expect(check, {"verdict": str, "figure": number, "limit": number, "unit": str, "line": str})
+            if check["verdict"] not in ("pass", "fail", "not applicable"):
+                raise ValueError(f"verdict {check['verdict']!r}")
         for curve in self.curves.values():
             _expect(curve, dict.fromkeys(curve, list))
             if len({len(column) for column in curve.values()}) != 1:

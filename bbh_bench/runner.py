@@ -8,13 +8,13 @@ import time
 import traceback
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from typing import Any
 
 import torch
 
-from bbh_bench.api import Arrays, LoadedTask, Metric, Problem
+from bbh_bench.api import Arrays, LoadedTask, Metric, Problem, Task
 from bbh_bench.cost import PeakMemory, costs, reference_steps
 from bbh_bench.data import sealed
 from bbh_bench.errors import ContractError
@@ -54,11 +54,18 @@ def run_cell(bench: Bench, cell: Cell, loaded: LoadedTask, progress: Progress) -
             raise ContractError(f"these scores aren't finite: {', '.join(odd)}.")
         total = time.perf_counter() - start
         cost |= {"total/seconds": total, "overhead/seconds": total - busy}
-        finished = replace(record, status="finished", scores=scores, curves=curves, cost=cost)
+        audited = audit_of(cell.task, arrays)
+        finished = replace(record, status="finished", scores=scores, curves=curves, audit=audited, cost=cost)
         finished.to_json()  # what can't be written must fail here
     except (Exception, SystemExit) as error:  # whatever a method raises is its failure, not the run's
         return _failed(record, error), {}
     return finished, arrays
+
+
+def audit_of(task: Task, arrays: Arrays) -> dict[str, dict[str, Any]]:
+    """What a record says of the audit; nothing for a task that has none."""
+    audit = getattr(task, "audit", None)
+    return {name: asdict(check) for name, check in audit(arrays).items()} if audit else {}
 
 
 def failure(bench: Bench, cell: Cell, error: BaseException) -> Record:
@@ -78,6 +85,7 @@ def _begun(bench: Bench, cell: Cell) -> Record:
             "headline": cell.task.headline,
             "fingerprint": fingerprint(cell.task.specification()),
             "attacks": attacks_of(cell.task),
+            "threat_model": getattr(cell.task, "threat_model", None),
         },
         method={
             "name": cell.method.name,
@@ -89,6 +97,7 @@ def _begun(bench: Bench, cell: Cell) -> Record:
         scores={},
         better=BETTER | {metric.name: metric.better for metric in bench.metrics},
         curves={},
+        audit={},
         cost={},
         predictions={},
         provenance=_made(bench),
@@ -147,7 +156,7 @@ def _made(bench: Bench) -> dict[str, Any]:
 
 def warm_up(bench: Bench, loaded: Iterable[LoadedTask]) -> None:
     """Import and compile, before the first clock starts, what the first cell would otherwise pay for alone."""
-    for module in ("foolbox", "sklearn.metrics", "torchmetrics.functional.classification"):
+    for module in ("foolbox", "scipy.stats", "sklearn.metrics", "torchmetrics.functional.classification"):
         import_module(module)
     for task in loaded:
         with suppress(Exception):  # a task that can't even do this fails in its cells, where it is recorded

@@ -1,8 +1,7 @@
 """Scores and curves from a cell's stored arrays alone: anyone can recompute them to the last digit.
 
 The arrays of a classification: ``test/labels``; ``log_odds`` and ``mutual_information`` (see ``predictive.predict``) under
-``test``, under ``outlier/<set>`` and under ``attack/<name>/<k>`` for the k-th epsilon; ``attack/<name>/epsilons``, and
-``attack/<name>/labels`` of the images attacked.
+``test`` and under ``outlier/<set>``; those of its attacks are in ``adversarial``.
 
 Those of a regression on a line: ``train/x`` and ``train/y`` ``[N]``; ``grid/x`` and ``grid/truth`` ``[G]``, ``grid/targets``
 ``[R, G]``, R noisy observations at each point, and ``grid/outputs`` ``[n, G]``, the means that n networks predict; ``noise``.
@@ -15,12 +14,13 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from bbh_bench.api import Arrays, Curves, Metric, Scores
-from bbh_bench.metrics import entropy, entropy_auc, error
 from bbh_bench.predictive import Predictions, decode
+from bbh_bench.robustness import robustness
 
 CDF_POINTS = 101
 BETTER = {
     "accuracy_area": "higher",
+    "median_distance": "higher",
     "rmse": "lower",
     "nll": "lower",
 }
@@ -44,11 +44,8 @@ def classification(arrays: Arrays, metrics: Iterable[Metric]) -> tuple[Scores, C
     curves: Curves = {"test/entropy_cdf": entropy_cdf(test)}
     curves |= {f"outlier/{name}/entropy_cdf": entropy_cdf(outside) for name, outside in outliers.items()}
     curves |= {f"shift/{name}": shift_curve(arrays, f"shift/{name}") for name in _names(arrays, "shift")}
-    for name in _names(arrays, "attack"):
-        curve = attack_curve(arrays, f"attack/{name}")
-        curves[f"attack/{name}"] = curve
-        scores[f"attack/{name}/accuracy_area"] = accuracy_area(curve["epsilon"], curve["accuracy"])
-    return scores, curves
+    under_attack, lines = robustness(arrays)
+    return scores | under_attack, curves | lines
 
 
 def _values(metric: Metric, sets: Mapping[str, tuple[object, ...]]) -> Scores:
@@ -98,29 +95,6 @@ def shift_curve(arrays: Arrays, prefix: str) -> dict[str, list[float]]:
     if images == 1:
         columns |= {f"p({c})": shifted.probs[:, c] for c in range(shifted.probs.shape[1])}
     return curve | {name: column.reshape(-1, images).mean(axis=1).tolist() for name, column in columns.items()}
-
-
-def attack_curve(arrays: Arrays, prefix: str) -> dict[str, list[float]]:
-    """Accuracy, mean entropy and entropy AUC at each epsilon, judged on draws that the attacker didn't see."""
-    labels = arrays[f"{prefix}/labels"].astype(np.int64)
-    epsilons = arrays[f"{prefix}/epsilons"].tolist()
-    judged = [decode(arrays, f"{prefix}/{k}") for k in range(len(epsilons))]
-    return {
-        "epsilon": epsilons,
-        "accuracy": [1 - error(predictions, labels) for predictions in judged],
-        "entropy": [entropy(predictions) for predictions in judged],
-        "entropy_auc": [entropy_auc(predictions) for predictions in judged],
-    }
-
-
-def accuracy_area(epsilons: list[float], accuracy: list[float]) -> float:
-    """Area under the accuracy curve over its range of epsilon, by the trapezoid rule: 1 is unharmed, 0 never right.
-
-    The suite's one number for attack degradation.
-    """
-    if len(epsilons) == 1:
-        return accuracy[0]
-    return float(np.trapezoid(accuracy, epsilons) / (epsilons[-1] - epsilons[0]))
 
 
 LEVELS = (50, 90, 95)  # per cent, of central predictive intervals

@@ -6,10 +6,13 @@ import torch
 from torch import nn
 
 from bbh_bench.api import Problem
+from bbh_bench.attacks import Fgsm
 from bbh_bench.methods.map import Map
 from bbh_bench.tasks import digits5
 
-TINY = replace(digits5.TASK, name="tiny", title="a tiny task", epochs=3, draws=4, attacked=40)
+TINY = replace(
+    digits5.TASK, name="tiny", title="a tiny task", version=1, epochs=3, draws=4, attacked=40, attacks=(Fgsm(),)
+)
 QUICK = Map(name="quick", lr=0.01)
 
 

@@ -28,6 +28,7 @@ def record(method, seed, nll, **changes):
         curves={
             "attack/a": {"epsilon": [0.0, 0.1], "accuracy": [0.9, 0.25], "entropy": [0.1, 0.2], "entropy_auc": [1, 1]}
         },
+        audit={},
         cost={"fit/fits": 1.25, "fit/seconds": 3.0, "peak_memory_bytes": 2.0**30, "parameters": 12345},
         predictions={"file": "seed.npz", "sha256": "0"},
         provenance={

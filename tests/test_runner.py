@@ -132,7 +132,10 @@ def test_one_more_attack_changes_nothing_else(bench, loaded):
     cell = Cell(task, Dropout(name="d"), "bbh-bench", "a line", 0)
     with Progress("test") as progress:
         _, more = run_cell(bench, cell, replace(loaded, task=task), progress)
-    assert all(np.array_equal(arrays[key], more[key]) for key in arrays)
+    elsewhere = [
+        key for key in arrays if not key.startswith("robust/")
+    ]  # what the worst case is taken of, the task's own
+    assert all(np.array_equal(arrays[key], more[key]) for key in elsewhere)
     assert "attack/first/0/log_odds" in more
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from bbh_bench.predictive import decode, predict
-from bbh_bench.scoring import accuracy_area, classification, entropy_cdf
+from bbh_bench.scoring import classification, entropy_cdf
 
 
 def made(seed, n=60, scale=2.0):
@@ -20,11 +20,9 @@ def arrays():
         "test": made(0),
         "outlier/a": made(1, 40, 0.5),
         "outlier/b": made(2, 50),
-        "attack/x/0": made(0),
-        "attack/x/1": made(3),
     }
     flat = {f"{name}/{key}": value for name, held in sets.items() for key, value in held.items()}
-    return flat | {"test/labels": labels, "attack/x/labels": labels, "attack/x/epsilons": np.array([0.0, 0.5])}
+    return flat | {"test/labels": labels}
 
 
 def test_every_metric_on_every_set_of_its_scope(arrays, metrics):
@@ -33,32 +31,8 @@ def test_every_metric_on_every_set_of_its_scope(arrays, metrics):
         assert (f"test/{metric.name}" in scores) == (metric.scope in ("labelled", "inputs"))
         assert (f"outlier/a/{metric.name}" in scores) == (metric.scope in ("inputs", "outliers"))
         assert (f"outlier/b/{metric.name}" in scores) == (metric.scope in ("inputs", "outliers"))
-    assert set(curves) == {"test/entropy_cdf", "outlier/a/entropy_cdf", "outlier/b/entropy_cdf", "attack/x"}
+    assert set(curves) == {"test/entropy_cdf", "outlier/a/entropy_cdf", "outlier/b/entropy_cdf"}
     assert scores["outlier/a/entropy"] > scores["test/entropy"]  # half the scale of the logits
-
-
-def test_attack_curve_and_its_area(arrays, metrics):
-    scores, curves = classification(arrays, metrics)
-    curve = curves["attack/x"]
-    labels = arrays["test/labels"]
-    right = [np.mean(decode(arrays, f"attack/x/{k}").probs.argmax(1) == labels) for k in (0, 1)]
-    assert curve["accuracy"] == pytest.approx(right)
-    assert curve["accuracy"][0] == pytest.approx(1 - scores["test/error"])
-    assert curve["entropy"][0] == pytest.approx(scores["test/entropy"])
-    assert scores["attack/x/accuracy_area"] == pytest.approx(np.mean(right))
-
-
-@pytest.mark.parametrize(
-    ("epsilons", "accuracy", "area"),
-    [
-        ([0.0, 0.1, 0.4], [1.0, 1.0, 1.0], 1.0),
-        ([0.0, 0.1, 0.4], [1.0, 0.5, 0.0], 0.375),
-        ([0.0, 0.4], [0.0, 0.0], 0.0),
-        ([0.3], [0.7], 0.7),
-    ],
-)
-def test_accuracy_area_by_hand(epsilons, accuracy, area):
-    assert accuracy_area(epsilons, accuracy) == pytest.approx(area)
 
 
 def test_entropy_cdf_rises_from_its_counts_to_one(arrays):

@@ -23,6 +23,7 @@ def record():
         scores={"test/nll": 0.1 + 0.2},
         better={"nll": "lower"},
         curves={},
+        audit={},
         cost={"fit/seconds": 1.5},
         predictions={"file": "seed3.npz", "sha256": "0" * 64},
         provenance={
@@ -78,7 +79,8 @@ def broken(change):
         (lambda path: path.write_text("[]"), "no schema number"),
         (lambda path: path.write_bytes(b"\xff\xfe"), "can't be read"),
         (broken(lambda c: c.update(schema=SCHEMA + 1)), "Upgrade it: pip install --upgrade bbh-bench"),
-        (broken(lambda c: c.update(schema=SCHEMA - 1)), "older than"),
+        (broken(lambda c: c.update(schema=0)), "never was"),
+        (broken(lambda c: c.update(audit={"a": {"verdict": "perhaps"}})), "damaged"),
         (broken(lambda c: c.update(schema=True)), "no schema number"),
         (broken(lambda c: c["scores"].clear()), "damaged"),
         (broken(lambda c: c["provenance"].pop("hardware")), "damaged"),
@@ -133,3 +135,14 @@ def test_numbers_that_are_not_finite_never_reach_a_record(record, tmp_path):
 def test_no_folder_no_records(tmp_path):
     with pytest.raises(RecordError, match="no folder"):
         Store(tmp_path / "nowhere").records()
+
+
+def test_a_record_from_before_audits_is_read_as_one_without(record, tmp_path):
+    store = Store(tmp_path)
+    store.put(record, {})
+    path = tmp_path / record.path
+    content = json.loads(path.read_text())
+    del content["audit"]
+    path.write_text(json.dumps(content | {"schema": 1}))
+    (held,) = store.records()
+    assert held == replace(record, audit={})

@@ -21,11 +21,13 @@ def name(group: TaskRecords, figure: str = "") -> str:
 
 
 def draw(groups: list[TaskRecords]) -> dict[str, bytes]:
-    """PNG files by name: of each regression on a line its fits, of each task with shifts what they do."""
+    """PNG files by name: of each regression on a line its fits, of a classification what attacks and shifts do."""
     pictures = {}
     for group in groups:
         if group.has("grid/prediction"):
             pictures[name(group)] = _fits(group)
+        if group.has("robust/linf") or group.has("robust/l2"):
+            pictures[name(group, "attacks")] = _attacks(group)
         several, single = group.shifts()
         if several:
             pictures[name(group, "shifts")] = _shifts(group, several)
@@ -82,6 +84,32 @@ def _shifts(group: TaskRecords, shifts: list[str]) -> bytes:
     return _png(figure, *grid[0, 0].get_legend_handles_labels())
 
 
+def _attacks(group: TaskRecords) -> bytes:
+    """Two rows a norm, accuracy and entropy; a column an attack, the worst case of them first; one line a method."""
+    norms = group.norms()
+    columns = [
+        [f"robust/{norm}", *(f"attack/{name}" for name in group.attacks() if norms.get(name) == norm)]
+        for norm in ("linf", "l2")
+    ]
+    figure = _figure(2.9 * max(map(len, columns)), 9)
+    grid = figure.subplots(4, max(map(len, columns)), squeeze=False)
+    for axis in grid.flat:
+        axis.set_visible(False)
+    methods = order(group)
+    for block, names in enumerate(columns):
+        for column, curve in enumerate(names):
+            for row, quantity in enumerate(("accuracy", "entropy")):
+                axis = grid[2 * block + row, column]
+                for k, method in enumerate(methods):
+                    _line(axis, group.curves(curve, method), quantity, color=LINES[k % len(LINES)], label=method)
+                axis.set_visible(axis.has_data())
+                title = curve.removeprefix("attack/").replace("robust/", "worst case, ")
+                axis.set(title=title if row == 0 else "", xlabel="ε", ylabel=QUANTITIES[quantity])
+                axis.set_ylim(bottom=-0.02, top=1.02 if quantity == "accuracy" else None)
+    shown = next(axis for axis in grid.flat if axis.has_data())
+    return _png(figure, *shown.get_legend_handles_labels())
+
+
 def _line(axis: Any, curves: list[dict[str, list[float]]], quantity: str, color: str, label: str) -> None:
     held = [curve[quantity] for curve in curves if quantity in curve]
     if not held:
@@ -92,6 +120,9 @@ def _line(axis: Any, curves: list[dict[str, list[float]]], quantity: str, color:
     if len(held) > 1:
         error = np.std(held, axis=0, ddof=1) / len(held) ** 0.5
         axis.fill_between(x, mean - error, mean + error, color=color, alpha=0.2, linewidth=0)
+    elif f"{quantity}_low" in curves[0]:
+        low, high = curves[0][f"{quantity}_low"], curves[0][f"{quantity}_high"]
+        axis.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
 
 
 def _images(group: TaskRecords, shifts: list[str]) -> bytes:

@@ -1,15 +1,12 @@
 """The board as markdown: readable in a terminal, in a pull request's diff, and rendered."""
 
-import math
-from collections.abc import Sequence
-
 from tabulate import tabulate
 
 from bbh_bench.leaderboard import figures, reproduction
-from bbh_bench.leaderboard.tables import Column, TaskRecords, by_task, clear_best, order, statistics
+from bbh_bench.leaderboard.rendering import markdown_table, score, table
+from bbh_bench.leaderboard.tables import Column, TaskRecords, by_task
+from bbh_bench.leaderboard.under_attack import NORMS, badges, struck_out, under_attack
 from bbh_bench.record import Record
-
-DASH = "–"
 
 PREAMBLE = """# bbh_bench leaderboard
 
@@ -19,8 +16,10 @@ Rendered by `bbh-bench report` from the records beside this page. Figures are th
 - *Entropy AUC*: the area under the distribution function of the predictive entropy over [0, log K], which is 1 − mean
   entropy / log K. Low is uncertain: high is wanted on the test set, low on outliers. It says nothing of separation;
   *AUROC* does (outliers positive, told by predictive entropy).
-- *Attack degradation*: the area under the accuracy–ε curve, scaled to [0, 1]; 1 is unharmed. Images are crafted on frozen
-  draws of the posterior and judged on fresh ones.
+- *Degradation*: the area under the accuracy–ε curve, scaled to [0, 1]; 1 is unharmed. Images are crafted on frozen draws of
+  the posterior and judged on fresh ones. *Worst case*: an image counts as right only if no attack of the norm turned it.
+- *Audit*: checks that the attacks are as strong as they should be, so that nothing hides behind masked gradients. Figures of
+  robustness of a method that fails it are ~~struck out~~ and not ranked.
 - *Cost*: a "plain MAP fit" is the task's budget of plain MAP training steps at the speed measured on the same machine
   around the same cell, so that rows from different machines can be compared. Seconds can't."""
 
@@ -35,7 +34,7 @@ def board(records: list[Record]) -> str:
 
 def summary(records: list[Record]) -> str:
     """The first table of each task, for a terminal."""
-    return "\n\n".join(f"{_title(group)}\n\n{_table(group, _main_columns(group))}" for group in by_task(records))
+    return "\n\n".join("\n\n".join([_title(group), *_main(group)]) for group in by_task(records))
 
 
 def _title(group: TaskRecords) -> str:
@@ -44,73 +43,80 @@ def _title(group: TaskRecords) -> str:
 
 
 def _section(group: TaskRecords) -> str:
-    parts = [f"## {_title(group)}", _table(group, _main_columns(group))]
+    parts = [f"## {_title(group)}", *_main(group)]
     if group.has("grid/prediction"):
         parts.append(f"![Data, truth, mean and 1, 2, 3 deviations of each method]({figures.name(group)})")
     if group.has("test/nll"):
-        parts += ["### In distribution", _table(group, _test_columns(group))]
+        parts += ["### In distribution", table(group, _test_columns(group))]
         for name in group.outliers():
-            parts += [f"### Outliers: {name}", _table(group, _outlier_columns(group, name))]
-        for name in group.attacks():
-            parts += [f"### Attack: {name}", _attack_table(group, name)]
+            parts += [f"### Outliers: {name}", table(group, _outlier_columns(group, name))]
+        parts += under_attack(group)
     parts += [*_shifts(group), *_reproduction(group)]
     if group.finished:
-        parts += ["### Cost", _table(group, COST)]
+        parts += ["### Cost", table(group, COST)]
     if group.failed:
         parts += ["### Failures", _failures(group)]
     return "\n\n".join([*parts, _origin(group)])
+
+
+def _main(group: TaskRecords) -> list[str]:
+    """The first table, and why figures in it are struck out."""
+    audits = {"audit": badges(group)} if any(record.audit for record in group.finished) else {}
+    return [table(group, _main_columns(group), audits), *struck_out(group)]
 
 
 def _main_columns(group: TaskRecords) -> list[Column]:
     if group.has("inside/rmse"):
         return [*_line_columns(group), COST[0]]
     columns = [
-        _score(group, "error %", "test/error", 2, 100),
-        _score(group, "NLL", "test/nll", 4),
-        _score(group, "ECE", "test/ece", 4),
-        _score(group, "entropy AUC", "test/entropy_auc"),
+        score(group, "error %", "test/error", 2, 100),
+        score(group, "NLL", "test/nll", 4),
+        score(group, "ECE", "test/ece", 4),
+        score(group, "entropy AUC", "test/entropy_auc"),
     ]
     for name in group.outliers()[:1]:
-        columns.append(_score(group, f"{name} entropy AUC", f"outlier/{name}/entropy_auc"))
-        columns.append(_score(group, f"{name} AUROC", f"outlier/{name}/auroc"))
-    columns += [_score(group, f"{name} degradation", f"attack/{name}/accuracy_area") for name in group.attacks()]
+        columns.append(score(group, f"{name} entropy AUC", f"outlier/{name}/entropy_auc"))
+        columns.append(score(group, f"{name} AUROC", f"outlier/{name}/auroc"))
+    for norm, sign in NORMS.items():
+        if group.has(f"robust/{norm}"):
+            columns.append(score(group, f"worst-case {sign} degradation", f"robust/{norm}/accuracy_area"))
     return [*columns, Column("fit, plain MAP fits", "cost:fit/fits", 1)]
 
 
 def _line_columns(group: TaskRecords) -> list[Column]:
     """Of a regression on a line."""
     return [
-        _score(group, "RMSE inside", "inside/rmse", 2),
-        _score(group, "NLL inside", "inside/nll"),
-        _score(group, "NLL on the grid", "grid/nll", 2),
-        *[_score(group, f"{k} % intervals cover %", f"inside/coverage{k}", 1, 100) for k in (50, 90, 95)],
-        _score(group, "95 % width outside", "outside/width", 1),
+        score(group, "RMSE inside", "inside/rmse", 2),
+        score(group, "NLL inside", "inside/nll"),
+        score(group, "NLL on the grid", "grid/nll", 2),
+        *[score(group, f"{k} % intervals cover %", f"inside/coverage{k}", 1, 100) for k in (50, 90, 95)],
+        score(group, "95 % width outside", "outside/width", 1),
     ]
 
 
 def _test_columns(group: TaskRecords) -> list[Column]:
     return [
-        _score(group, "error %", "test/error", 2, 100),
-        _score(group, "NLL", "test/nll", 4),
-        _score(group, "Brier", "test/brier", 4),
-        _score(group, "ECE", "test/ece", 4),
-        _score(group, "entropy AUC", "test/entropy_auc"),
-        _score(group, "entropy", "test/entropy"),
-        _score(group, "expected entropy", "test/expected_entropy"),
-        _score(group, "mutual information", "test/mutual_information", 4),
+        score(group, "error %", "test/error", 2, 100),
+        score(group, "NLL", "test/nll", 4),
+        score(group, "Brier", "test/brier", 4),
+        score(group, "ECE", "test/ece", 4),
+        score(group, "entropy AUC", "test/entropy_auc"),
+        score(group, "entropy", "test/entropy"),
+        score(group, "expected entropy", "test/expected_entropy"),
+        score(group, "mutual information", "test/mutual_information", 4),
         *_further(group, "test/"),
     ]
 
 
 def _outlier_columns(group: TaskRecords, name: str) -> list[Column]:
     return [
-        _score(group, "entropy AUC", f"outlier/{name}/entropy_auc"),
-        _score(group, "AUROC", f"outlier/{name}/auroc"),
-        _score(group, "AUPR", f"outlier/{name}/aupr"),
-        _score(group, "FPR95", f"outlier/{name}/fpr95"),
-        _score(group, "entropy", f"outlier/{name}/entropy"),
-        _score(group, "expected entropy", f"outlier/{name}/expected_entropy"),
-        _score(group, "mutual information", f"outlier/{name}/mutual_information", 4),
+        score(group, "entropy AUC", f"outlier/{name}/entropy_auc"),
+        score(group, "AUROC", f"outlier/{name}/auroc"),
+        score(group, "AUPR", f"outlier/{name}/aupr"),
+        score(group, "FPR95", f"outlier/{name}/fpr95"),
+        score(group, "entropy", f"outlier/{name}/entropy"),
+        score(group, "expected entropy", f"outlier/{name}/expected_entropy"),
+        score(group, "mutual information", f"outlier/{name}/mutual_information", 4),
         *_further(group, f"outlier/{name}/"),
     ]
 
@@ -135,61 +141,7 @@ KNOWN = {
 def _further(group: TaskRecords, prefix: str) -> list[Column]:
     """Columns for what plugins' metrics found."""
     names = {name for record in group.finished for name in record.scores if name.startswith(prefix)}
-    return [_score(group, metric, name) for name in sorted(names) if (metric := name.removeprefix(prefix)) not in KNOWN]
-
-
-def _score(group: TaskRecords, heading: str, key: str, decimals: int = 3, factor: float = 1.0) -> Column:
-    better = group.better(key)
-    arrow = {"lower": " ↓", "higher": " ↑"}.get(better, "")
-    return Column(heading + arrow, key, decimals, factor, better)
-
-
-def _table(group: TaskRecords, columns: list[Column]) -> str:
-    """One row a method, best first; a method of which every cell failed stands at the end."""
-    seeds = {name: sum(r.method["name"] == name for r in group.finished) for name in order(group)}
-    lost = [name for name in dict.fromkeys(r.method["name"] for r in group.failed) if name not in seeds]
-    cells = {name: [_n(group, name, n)] for name, n in seeds.items()} | {name: ["failed"] for name in lost}
-    for column in columns:
-        stats = statistics(group, column)
-        best = clear_best(stats, column.better)
-        for name, n in seeds.items():
-            text = _show(stats.loc[name], column, n) if name in stats.index else DASH
-            cells[name].append(f"**{text}**" if name == best else text)
-        for name in lost:
-            cells[name].append(DASH)
-    return _markdown(
-        ["method", "n", *(column.heading for column in columns)], [[name, *row] for name, row in cells.items()]
-    )
-
-
-def _n(group: TaskRecords, method: str, finished: int) -> str:
-    failed = sum(record.method["name"] == method for record in group.failed)
-    return f"{finished} ({failed} failed)" if failed else str(finished)
-
-
-def _show(stats: "object", column: Column, seeds: int) -> str:
-    mean, sem, count = (float(stats[key]) for key in ("mean", "sem", "count"))  # type: ignore[index]
-    text = f"{mean:,.{column.decimals}f}"
-    if not math.isnan(sem) and column.decimals > 0:
-        text += f" ± {sem:,.{column.decimals}f}"
-    return text if count == seeds else f"{text} (n = {count:.0f})"
-
-
-def _attack_table(group: TaskRecords, name: str) -> str:
-    """Accuracy at each epsilon, over the seeds that were attacked at those of the heading."""
-    epsilons = group.curves(f"attack/{name}")[0]["epsilon"]
-    rows = []
-    for method in order(group):
-        same = [curve for curve in group.curves(f"attack/{name}", method) if curve["epsilon"] == epsilons]
-        if not same:
-            rows.append([method, *[DASH] * (len(epsilons) + 2)])
-            continue
-        accuracy, entropy = [curve["accuracy"] for curve in same], [curve["entropy"] for curve in same]
-        means = [sum(values) / len(values) for values in zip(*accuracy, strict=True)]
-        last = sum(values[-1] for values in entropy) / len(entropy)
-        rows.append([method, str(len(same)), *(f"{100 * mean:.1f}" for mean in means), f"{last:.3f}"])
-    headings = ["accuracy % at ε =", "n", *(f"{epsilon:g}" for epsilon in epsilons), "entropy at the last ε"]
-    return _markdown(headings, rows)
+    return [score(group, metric, name) for name in sorted(names) if (metric := name.removeprefix(prefix)) not in KNOWN]
 
 
 def _shifts(group: TaskRecords) -> list[str]:
@@ -214,7 +166,7 @@ def _reproduction(group: TaskRecords) -> list[str]:
     """The paper's tables beside ours."""
     parts = []
     for title, rows in reproduction.tables(group):
-        parts += [f"**{title}**", _markdown(reproduction.HEADINGS, rows)]
+        parts += [f"**{title}**", markdown_table(reproduction.HEADINGS, rows)]
     if not parts:
         return []
     short = [reproduction.SHORT] if group.head.task["name"] == "mnist-short" else []
@@ -223,7 +175,7 @@ def _reproduction(group: TaskRecords) -> list[str]:
 
 def _failures(group: TaskRecords) -> str:
     rows = [[r.method["name"], r.seed, r.error["type"], _plain(r.error["message"])] for r in group.failed]
-    return _markdown(["method", "seed", "error", "message"], rows)
+    return markdown_table(["method", "seed", "error", "message"], rows)
 
 
 def _plain(text: str) -> str:
@@ -248,13 +200,6 @@ def _origin(group: TaskRecords) -> str:
         )
     counted = [f"- {lines.count(line)} cells: {line}" for line in dict.fromkeys(lines)]
     return "\n".join([f"Task fingerprint `{group.head.task['fingerprint']}`.", "", *counted])
-
-
-def _markdown(headings: list[str], rows: Sequence[Sequence[object]]) -> str:
-    alignment = ["left", *["right"] * (len(headings) - 1)]
-    return tabulate(
-        rows, headers=headings, tablefmt="pipe", colalign=alignment if rows else None, disable_numparse=True
-    )
 
 
 def record_page(record: Record) -> str:

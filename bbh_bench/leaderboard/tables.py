@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import pandas as pd
 
@@ -22,6 +23,11 @@ class Column:
     decimals: int = 3
     factor: float = 1.0
     better: str = "neither"
+
+    @property
+    def of_robustness(self) -> bool:
+        """Whether its figures mean something only where the audit of the attacks passed."""
+        return self.key.startswith(("attack/", "robust/"))
 
     def value(self, record: Record) -> float:
         """NaN where the record has no such value: a method that can't be attacked, a data set that was absent."""
@@ -73,6 +79,19 @@ class TaskRecords:
         """Names of the attacks."""
         names = [name.split("/")[1] for record in self.finished for name in record.curves if name.startswith("attack/")]
         return list(dict.fromkeys(names))
+
+    def norms(self) -> dict[str, str]:
+        """Each attack's norm."""
+        return {attack["name"]: attack["norm"] for record in self.finished for attack in record.task.get("attacks", [])}
+
+    def unsound(self, method: str) -> list[tuple[int, str, dict[str, Any]]]:
+        """What failed of a method's audits: the seed, the item's name, and the item."""
+        return [
+            (record.seed, name, check)
+            for record in self.finished
+            for name, check in record.audit.items()
+            if record.method["name"] == method and check["verdict"] == "fail"
+        ]
 
     def shifts(self) -> tuple[list[str], list[str]]:
         """Names of the shifts of many images, and of those of a single one, whose classes' probabilities are shown."""

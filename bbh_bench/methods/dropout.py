@@ -14,6 +14,9 @@ from bbh_bench.api import Posterior, Predict, Problem
 from bbh_bench.errors import ContractError
 from bbh_bench.methods.map import train_map
 
+TOGETHER, ON_GPU = 2**17, 2**26
+"""Units of the first site that go through the network at once, of several draws: more don't fit a core's cache."""
+
 
 @dataclass(frozen=True)
 class Dropout:
@@ -46,13 +49,16 @@ class Site(nn.Module):
         self.shape = torch.Size()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Units ``[B, ...]`` times a mask; without one, in evaluation, note the shape that it must have."""
+        """Units times the masks of n draws: ``[n B, ...]``, those of the first draw first.
+
+        Without masks, in evaluation, note the shape that one must have.
+        """
         if self.training:
             return live_dropout(x, self.rate)
         if self.mask is None:
             self.shape = x.shape[1:]
             return x
-        return x * self.mask
+        return (x.unflatten(0, (len(self.mask), -1)) * self.mask.unsqueeze(1)).flatten(0, 1)
 
 
 def live_dropout(x: Tensor, rate: float) -> Tensor:
@@ -88,11 +94,13 @@ class DropoutPosterior(Posterior):
         def networks(x: Tensor) -> Tensor:
             shared = self.prefix(x)  # what no mask touches is computed once for all draws
             outputs = []
-            for k in range(n):
-                for site, masks in zip(self.sites, frozen, strict=True):
-                    site.mask = masks[k]
-                outputs.append(self.suffix(shared))
-            return torch.stack(outputs)
+            size = max(1, (ON_GPU if x.is_cuda else TOGETHER) // shared.numel())
+            for groups in zip(*(masks.split(size) for masks in frozen), strict=True):
+                for site, masks in zip(self.sites, groups, strict=True):
+                    site.mask = masks
+                count = len(groups[0])
+                outputs.append(self.suffix(torch.cat([shared] * count)).unflatten(0, (count, -1)))
+            return torch.cat(outputs)
 
         return networks
 

@@ -11,16 +11,29 @@ import torch
 from torch import Tensor, nn
 
 from bbh_bench import scoring
-from bbh_bench.api import Arrays, Attack, Categorical, Curves, Metric, Posterior, Problem, Scores, Stage
-from bbh_bench.attacks import Fgsm
-from bbh_bench.data import stratified
+from bbh_bench.adversarial import Surrogates, Terrain, attacked, shared, under
+from bbh_bench.api import Arrays, Attack, Categorical, Check, Curves, Metric, Posterior, Problem, Scores, Stage
+from bbh_bench.attacks import GRID, PGD_L2, PGD_LINF, Boundary, Fgsm, NoiseLinf, PaperFgsm, Transfer
+from bbh_bench.audit import audit
 from bbh_bench.networks import on_device
 from bbh_bench.predictive import predict
 from bbh_bench.record import describe
 from bbh_bench.shifts import Shift, Shifted
-from bbh_bench.threat import craft
+from bbh_bench.threat import Crafted, threat_model
 
-EVALUATION = 1  # goes up when `evaluate` or `scoring.classification` could give another score
+EVALUATION = 2  # goes up when `evaluate` or `scoring.classification` could give another score
+
+
+ATTACKS = (
+    PGD_LINF,
+    Fgsm(epsilons=GRID),
+    PaperFgsm(epsilons=GRID),
+    NoiseLinf(),
+    Transfer(),
+    replace(PGD_L2, epsilons=(1.0, 2.0)),
+    Boundary(epsilons=(1.0, 2.0), steps=150),
+)
+"""What a task attacks with unless it says otherwise, sized for MNIST: ``docs/threat-model.md`` has the arithmetic."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +70,13 @@ class ClassificationTask:
     classes: int
     epochs: int
     batch_size: int
-    attacks: tuple[Attack, ...] = (Fgsm(),)
+    attacks: tuple[Attack, ...] = ATTACKS
     extra: tuple[Attack, ...] = ()
     """Attacks that a run asks for beyond the task's own; no part of its definition."""
     draws: int = 100
     """Networks in the predictive."""
     attacked: int = 1000
-    """Test images attacked, stratified, the same for every method; all where there are fewer."""
+    """Test images attacked, stratified, the same for every method; all where there are fewer. An attack may take fewer."""
     bounds: tuple[float, float] = (0.0, 1.0)
     shifts: tuple[Shift, ...] = ()
     """Test images changed by degrees: curves beside the scores."""
@@ -110,6 +123,15 @@ class ClassificationTask:
         """See ``bbh_bench.scoring.classification``."""
         return scoring.classification(arrays, metrics)
 
+    def audit(self, arrays: Arrays) -> dict[str, Check]:
+        """See ``bbh_bench.audit``."""
+        return audit(arrays)
+
+    @property
+    def threat_model(self) -> dict[str, object]:
+        """What its attackers know and may do, for the record."""
+        return threat_model(self.bounds, self.draws)
+
 
 @dataclass(frozen=True)
 class LoadedClassification:
@@ -118,6 +140,8 @@ class LoadedClassification:
     task: ClassificationTask
     data: ImageData
     shifted: Mapping[str, Shifted]
+    transferred: dict[tuple[str, int], tuple[Crafted, np.ndarray]] = field(default_factory=dict, repr=False)
+    """What ``Surrogates`` keep from cell to cell."""
 
     def problem(self, device: torch.device) -> Problem:
         """Training images and labels on the device, and nothing of the test set."""
@@ -139,16 +163,19 @@ class LoadedClassification:
         with stage("predict", images=sum(map(len, sets.values()))):
             networks = posterior.sample(self.task.draws)
             for name, images in sets.items():
-                arrays |= _under(name, predict(networks, images, device, self.task.classes))
+                arrays |= under(name, predict(networks, images, device, self.task.classes))
         for shift in self.task.shifts:
-            arrays |= _under(f"shift/{shift.name}", self._shift(shift, posterior, device, stage))
+            arrays |= under(f"shift/{shift.name}", self._shift(shift, posterior, device, stage))
         if getattr(posterior, "differentiable", True):
-            chosen = stratified(y, self.task.attacked)
-            for attack in self.task.all_attacks:
-                arrays |= _under(
-                    f"attack/{attack.name}", self._attack(attack, posterior, x[chosen], y[chosen], device, stage)
-                )
+            terrain = self._terrain(device)
+            surrogates = Surrogates(partial(self.problem, device), self.transferred)
+            arrays |= attacked(terrain, posterior, self.task.all_attacks, surrogates, stage)
+            arrays |= shared(terrain, self.task.attacks)
         return arrays
+
+    def _terrain(self, device: torch.device) -> Terrain:
+        task = self.task
+        return Terrain(*self.data.test, task.classes, task.bounds, task.draws, task.attacked, device)
 
     def _shift(self, shift: Shift, posterior: Posterior, device: torch.device, stage: Stage) -> Arrays:
         """Predict the images at all values with the same draws; the axis is the name of its values."""
@@ -159,20 +186,3 @@ class LoadedClassification:
         images = shifted.images.flatten(0, 1)
         with stage(f"shift/{shift.name}", images=len(images)):
             return arrays | predict(posterior.sample(self.task.draws), images, device, self.task.classes)
-
-    def _attack(
-        self, attack: Attack, posterior: Posterior, x: Tensor, y: Tensor, device: torch.device, stage: Stage
-    ) -> Arrays:
-        """Craft on the attacker's own draws, judge on fresh ones."""
-        with stage(f"attack/{attack.name}", images=len(x)):
-            crafted = craft(attack, posterior.sample(attack.draws), x, y, self.task.bounds, device)
-        arrays: Arrays = {"labels": y.numpy().astype(np.uint8), "epsilons": np.array(attack.epsilons)}
-        with stage(f"judge/{attack.name}", images=len(x) * len(crafted)):
-            networks = posterior.sample(self.task.draws)
-            for k, images in enumerate(crafted):
-                arrays |= _under(str(k), predict(networks, images, device, self.task.classes))
-        return arrays
-
-
-def _under(prefix: str, arrays: Arrays) -> Arrays:
-    return {f"{prefix}/{key}": array for key, array in arrays.items()}

@@ -4,12 +4,13 @@ E. Alpaydin, C. Kaynak: Optical Recognition of Handwritten Digits, UCI 1998 (the
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import torch
 
+from bbh_bench.attacks import PGD_L2, PGD_LINF, Boundary, Fgsm, NoiseLinf, PaperFgsm, Transfer
 from bbh_bench.data import check_open, digest, stratified
 from bbh_bench.errors import DataError
 from bbh_bench.networks import small_lenet
@@ -55,14 +56,28 @@ class Digits5:
         )
 
 
+# A plain MAP fit lasts under a second here: a hundred images for what takes many steps, and few epsilons.
+FEW = 100
+GRID = (0.0, 0.05, 0.1, 0.2, 0.4)
+ATTACKS = (
+    replace(PGD_LINF, images=FEW),
+    Fgsm(epsilons=GRID),
+    PaperFgsm(epsilons=GRID),
+    NoiseLinf(),
+    Transfer(images=FEW),
+    replace(PGD_L2, images=FEW, epsilons=(0.75,)),
+    Boundary(images=FEW, epsilons=(0.75,), steps=75),
+)
+
 TASK = ClassificationTask(
     name="digits5",
     title="8x8 handwritten digits 0-4, outliers 5-9 (scikit-learn)",
-    version=1,
+    version=2,
     source=Digits5(),
     network=partial(small_lenet, classes=5),
     classes=5,
     epochs=60,
     batch_size=32,
+    attacks=ATTACKS,
     threads=1,
 )
