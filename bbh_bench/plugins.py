@@ -187,6 +187,14 @@ _PROMISES: dict[str, dict[str, Callable[[Any], bool]]] = {
 }
 
 
+_TERMS: dict[str, Callable[[Any], bool]] = {
+    "access": lambda v: v in ("white", "black", "transfer"),
+    "images": lambda v: v is None or (isinstance(v, int) and v > 0),
+    "minimises": lambda v: isinstance(v, bool),
+    "surrogate": lambda v: v is None or callable(getattr(v, "fit", None)),
+}
+
+
 def _frozen(thing: Any) -> bool:
     return bool(thing.__dataclass_params__.frozen)
 
@@ -207,6 +215,9 @@ def _check_thing(hook: str, thing: Any, found: Mapping[str, Entry[Any]]) -> None
             raise ContractError(
                 f"'{name}' of its hook {hook}() has no valid `{attribute}`; see bbh_bench.api.{_noun(hook)}.{attribute}."
             )
+    for attribute, allowed in _TERMS.items() if hook == "bbh_attacks" else ():
+        if hasattr(thing, attribute) and not allowed(getattr(thing, attribute)):
+            raise ContractError(f"'{name}' has no valid `{attribute}`; see bbh_bench.api.Terms.{attribute}.")
     if name in found:
         raise ContractError(
             f"its hook {hook}() brings '{name}', a name that the distribution '{found[name].distribution}' already uses; "

@@ -3,16 +3,28 @@
 from dataclasses import dataclass, replace
 
 import foolbox
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bbh_bench.attacks import PGD_L2, PGD_LINF, Boundary, CarliniWagnerL2, DeepFoolL2, Fgsm, NoiseLinf, PaperFgsm
+from bbh_bench.attacks import (
+    PGD_L2,
+    PGD_LINF,
+    Boundary,
+    CarliniWagnerL2,
+    DeepFoolL2,
+    Fgsm,
+    NoiseLinf,
+    PaperFgsm,
+    Transfer,
+    log_odds_against,
+)
 from bbh_bench.errors import ContractError
 from bbh_bench.stages import seed_everything
-from bbh_bench.threat import craft, distance, verify
+from bbh_bench.threat import craft, distance, resized, verify
 
 CPU = torch.device("cpu")
 
@@ -58,23 +70,37 @@ def test_fgsm_reaches_the_worst_case_of_a_linear_two_class_model():
     assert torch.allclose(lowered, 0.2 * w.abs().sum().expand(50), atol=1e-5)
 
 
-@settings(max_examples=25, deadline=None)
+QUICK = [
+    Fgsm(), NoiseLinf(), PaperFgsm(), replace(PGD_LINF, steps=5), replace(PGD_L2, steps=5, restarts=2),
+    replace(Transfer(), steps=3), DeepFoolL2(steps=5), CarliniWagnerL2(searches=2, steps=5), Boundary(steps=10),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("attack", QUICK, ids=lambda attack: attack.name)
+@settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10**6), st.floats(1e-3, 2.0), st.integers(1, 6))
-def test_norm_and_bounds_of_every_adversarial_image(seed, epsilon, n):
+def test_norm_and_bounds_of_every_adversarial_image(attack, seed, epsilon, n):
     generator = torch.Generator().manual_seed(seed)
     weight = torch.randn(2, 3, 12, generator=generator)
     x = torch.rand(n, 1, 3, 4, generator=generator).round(decimals=1)  # pixels on the bounds are frequent
-    (adversarial,) = made(
-        Fgsm(epsilons=(epsilon,)),
-        lambda x: torch.einsum("nkd,bd->nbk", weight, x.flatten(1)),
-        x,
-        torch.zeros(n).long(),
-        (0.0, 1.0),
-        CPU,
-    )
-    assert (adversarial - x).abs().max() <= epsilon + 1e-5
-    assert adversarial.min() >= 0
-    assert adversarial.max() <= 1
+    y = torch.randint(3, (n,), generator=generator)
+    seed_everything(seed)
+    for size, adversarial in zip(
+        (epsilon, 2 * epsilon),
+        made(
+            replace(attack, epsilons=(epsilon, 2 * epsilon)),
+            lambda x: torch.einsum("nkd,bd->nbk", weight, x.flatten(1)),
+            x,
+            y,
+            (0.0, 1.0),
+            CPU,
+        ),
+        strict=True,
+    ):
+        moved = (adversarial - x).flatten(1).double().numpy()
+        assert np.linalg.norm(moved, ord=np.inf if attack.norm == "linf" else 2, axis=1).max() <= size + 1e-5
+        assert adversarial.min() >= 0
+        assert adversarial.max() <= 1
 
 
 @dataclass(frozen=True)
@@ -243,3 +269,59 @@ def test_the_boundary_walk_needs_an_image_of_another_class():
     assert (dark(bright)[0].argmax(1) != zeros).tolist() == [False] * 5 + [True]
     (crafted,) = made(Boundary(epsilons=(9.0,), steps=20), dark, bright, zeros, (0.0, 1.0), CPU)
     assert (dark(crafted)[0].argmax(1) != zeros).all()
+
+
+def test_log_odds_lead_where_the_likelihood_does():
+    """Their gradient is that of the negative log-likelihood over 1 - p, in double precision."""
+    logits = torch.randn(30, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()
+    y = torch.arange(30) % 5
+    p = logits.softmax(1).gather(1, y[:, None])
+    (ours,) = torch.autograd.grad(log_odds_against(logits.log_softmax(1), y).sum(), logits, retain_graph=True)
+    (theirs,) = torch.autograd.grad(F.cross_entropy(logits, y, reduction="sum"), logits)
+    assert torch.allclose(ours, theirs / (1 - p), rtol=1e-9)
+    assert torch.allclose(log_odds_against(logits.log_softmax(1), y).exp(), ((1 - p) / p).squeeze(1))
+
+
+def test_log_odds_do_not_saturate(linear):
+    """At forty times the logits cross-entropy has lost its gradient, in single precision, where ours finds the worst case."""
+    weight, x, y = linear
+    sure = as_networks(1000 * weight)
+    leaf = x.clone().requires_grad_()
+    F.cross_entropy(sure(leaf)[0], y, reduction="sum").backward()
+    assert (leaf.grad.flatten(1).abs().amax(1) == 0).double().mean() > 0.5
+    (ours,) = made(Fgsm(epsilons=(0.2,)), sure, x, y, WIDE, CPU)
+    (plain,) = made(Fgsm(epsilons=(0.2,)), as_networks(weight), x, y, WIDE, CPU)
+    right = [((images.flatten(1) @ weight.T).argmax(1) == y).double().mean() for images in (ours, plain)]
+    assert right[0] <= right[1] + 0.03
+
+
+def test_what_is_turned_for_certain_is_stretched_and_not_attacked_again(linear):
+    """The perturbations double with epsilon, and the attack asks for far fewer gradients than at each epsilon anew."""
+    weight, x, y = linear
+    asked = []
+
+    def counting(x):
+        asked.append(len(x) * x.requires_grad)
+        return as_networks(30 * weight)(x)
+
+    seed_everything(0)
+    small, large = made(replace(PGD_LINF, epsilons=(1.0, 2.0)), counting, x, y, WIDE, CPU)
+    certain = log_odds_against((30 * small.flatten(1) @ weight.T).log_softmax(1), y) > 2
+    assert certain.double().mean() > 0.9
+    assert torch.allclose((large - x)[certain], 2 * (small - x)[certain], atol=1e-5)
+    assert sum(asked) <= 40 * (len(x) + (~certain).sum())
+
+
+def test_a_perturbation_is_resized_in_its_direction_and_clipped():
+    clean = torch.tensor([[[[0.5, 0.5]]], [[[0.9, 0.5]]], [[[0.1, 0.2]]]])
+    adversarial = clean + torch.tensor([[[[0.06, -0.08]]], [[[0.06, 0.08]]], [[[0.0, 0.0]]]])
+    longer = resized(clean, adversarial, 0.2, "l2", (0.0, 1.0))
+    assert torch.allclose(longer, torch.tensor([[[[0.62, 0.34]]], [[[1.0, 0.66]]], [[[0.1, 0.2]]]]))
+
+
+def test_a_stronger_pgd_has_more_of_one_thing_each():
+    versions = PGD_LINF.stronger(0.1)
+    assert {version.epsilons for version in versions.values()} == {(0.1,)}
+    assert versions["iterations"].steps == 100
+    assert versions["restarts"].restarts == 2
+    assert versions["draws"].draws == 64

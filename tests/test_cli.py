@@ -8,7 +8,7 @@ import pytest
 from helpers import QUICK, TINY, Failing
 
 from bbh_bench import cli, commands, hookimpl, plugins
-from bbh_bench.attacks import Fgsm
+from bbh_bench.attacks import PGD_LINF, Fgsm
 from bbh_bench.leaderboard import FILE
 from bbh_bench.record import SCHEMA
 from bbh_bench.store import Store
@@ -396,3 +396,35 @@ def test_a_tasks_own_attack_need_not_be_registered_to_be_published(install, fold
     install(Things(replace(TINY, attacks=(Fgsm(epsilons=(0.0, 0.2)),))))
     assert cli.main(["run", "--task", "tiny", "--method", "quick", "--seeds", "0"]) == 0
     assert cli.main(["publish"]) == 0
+
+
+def test_a_kept_posterior_takes_another_attack_without_another_fit(install, folder, capsys, monkeypatch):
+    run = ["run", "--task", "tiny", "--method", "quick", "--seeds", "0", "--posteriors", "kept"]
+    assert cli.main(run) == 0
+    (kept,) = Path("kept").glob("quick-seed0-*.pt")
+    before = json.loads(Path("runs/tiny/v1/quick/seed0.json").read_text())
+    assert before["provenance"]["fit"] == {}
+    monkeypatch.setattr(type(QUICK), "fit", lambda *given: pytest.fail("it was fitted again"))
+    assert cli.main([*run, "--attack", "noise-linf"]) == 0
+    after = json.loads(Path("runs/tiny/v1/quick/seed0.json").read_text())
+    assert after["scores"].keys() > before["scores"].keys()
+    assert after["cost"]["fit/seconds"] == before["cost"]["fit/seconds"]
+    assert after["provenance"]["fit"]["command"] == before["provenance"]["command"]
+    assert "fitted before by" in Path("runs", FILE).read_text()
+    kept.write_bytes(b"")
+    assert cli.main([*run, "--attack", "noise-linf", "--replace"]) == 1
+    assert "Delete it" in capsys.readouterr().out
+
+
+def test_a_tampered_audit_is_not_published(install, folder, capsys):
+    install(Things(replace(TINY, attacks=(replace(PGD_LINF, steps=3), Fgsm(epsilons=(0.0, 0.2))))))
+    assert cli.main(["run", "--task", "tiny", "--method", "quick", "--seeds", "0"]) == 0
+    path = Path("runs/tiny/v1/quick/seed0.json")
+    held = json.loads(path.read_text())
+    assert held["task"]["threat_model"]["bounds"] == [0.0, 1.0]
+    for changes in ({"verdict": "not applicable"}, {"figure": 0.123}):
+        audit = held["audit"] | {"fresh_draws": held["audit"]["fresh_draws"] | changes}
+        path.write_text(json.dumps(held | {"audit": audit}))
+        refused(capsys, ["publish"], "audit/fresh_draws")
+    path.write_text(json.dumps(held | {"audit": {}}))
+    refused(capsys, ["publish"], "audit/")

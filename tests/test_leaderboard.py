@@ -16,19 +16,28 @@ from bbh_bench.store import Store
 PUBLISHED = Path(__file__).parents[1] / "leaderboard"
 
 
+ATTACKS = [{"name": "a", "norm": "linf", "version": 3, "access": "white", "draws": 16}]
+PASSED = {"verdict": "pass", "figure": -1.25, "limit": 2.0, "unit": "points", "line": "a difference"}
+NOT_APPLICABLE = PASSED | {"verdict": "not applicable", "figure": None, "limit": None}
+FAILED = PASSED | {"verdict": "fail", "figure": 7.5}
+
+
 def record(method, seed, nll, **changes):
     made = Record(
         schema=SCHEMA,
         status="finished",
-        task={"name": "t", "version": 1, "title": "T", "headline": "test/nll", "fingerprint": "f"},
+        task={"name": "t", "version": 1, "title": "T", "headline": "test/nll", "fingerprint": "f", "attacks": ATTACKS},
         method={"name": method, "distribution": "d", "line": "a method", "hyperparameters": {}},
         seed=seed,
-        scores={"test/nll": nll, "test/error": nll / 10, "outlier/o/auroc": 1 - nll, "attack/a/accuracy_area": 0.5},
+        scores={"test/nll": nll, "test/error": nll / 10, "outlier/o/auroc": 1 - nll, "attack/a/accuracy_area": 0.5}
+        | {"robust/linf/accuracy_area": 0.4},
         better={"nll": "lower", "error": "lower", "auroc": "higher", "accuracy_area": "higher"},
         curves={
-            "attack/a": {"epsilon": [0.0, 0.1], "accuracy": [0.9, 0.25], "entropy": [0.1, 0.2], "entropy_auc": [1, 1]}
+            "attack/a": {"epsilon": [0.0, 0.1], "accuracy": [0.9, 0.25], "entropy": [0.1, 0.2], "entropy_auc": [1, 1]},
+            "robust/linf": {"epsilon": [0.0, 0.1], "accuracy": [0.9, 0.2], "accuracy_low": [0.8, 0.1]}
+            | {"accuracy_high": [0.95, 0.3]},
         },
-        audit={},
+        audit={"pgd_vs_fgsm": PASSED, "gradients": NOT_APPLICABLE},
         cost={"fit/fits": 1.25, "fit/seconds": 3.0, "peak_memory_bytes": 2.0**30, "parameters": 12345},
         predictions={"file": "seed.npz", "sha256": "0"},
         provenance={
@@ -96,16 +105,16 @@ def test_the_greater_is_better_where_the_record_says_so():
 
 def test_a_method_that_cannot_be_attacked_gets_a_dash():
     scores = {"test/nll": 0.2, "test/error": 0.02, "outlier/o/auroc": 0.8}
-    calm = [record("calm", k, 0.2, scores=scores, curves={}) for k in (0, 1)]
+    calm = [record("calm", k, 0.2, scores=scores, curves={}, audit={}) for k in (0, 1)]
     text = board([*GOOD, *calm])
-    assert row(summary([*GOOD, *calm]), "calm").count("–") == 4  # its attack, and three scores that no record here has
-    assert "| calm" in text[text.index("### Attack") :]
+    assert row(summary([*GOOD, *calm]), "calm").count("–") == 5  # attacks, audit, and three scores no record here has
+    assert "| calm" in text[text.index("### Under attack") :]
 
 
 def test_failures_are_shown_as_failures():
     text = board([*GOOD, failed("good", 3), failed("lost", 0)])
     assert "3 (1 failed)" in row(text, "good")
-    assert row(text, "lost").split() == ["|", "lost", "|", "failed", "|", *["–", "|"] * 8]
+    assert row(text, "lost").split() == ["|", "lost", "|", "failed", "|", *["–", "|"] * 9]
     assert "Diverged" in text
     assert "the loss was nan" in text
     assert "failed" in board([failed("lost", 0)])
@@ -237,7 +246,7 @@ def test_an_attack_at_other_epsilons_is_not_mixed_in():
     curve = GOOD[0].curves["attack/a"]
     other = replace(GOOD[1], curves={"attack/a": {name: values[:1] for name, values in curve.items()}})
     table = board([GOOD[0], other])
-    attacked = table[table.index("### Attack") :]
+    attacked = table[table.index("**a**: version 3, norm linf, access white, draws 16") :]
     assert row(attacked, "good").split()[3:8:2] == ["1", "90.0", "25.0"]
 
 
@@ -248,3 +257,45 @@ def test_the_committed_board_has_every_built_in_method_on_the_main_jobs_tasks(bu
         mine = [r for r in held if r.method["name"] == method]
         assert len(mine) >= 3, method
         assert all(r.scores.get("test/error", 0) <= 0.06 for r in mine), method
+
+
+def test_a_method_that_fails_its_audit_is_struck_out_with_the_reason_and_not_ranked():
+    scores = [GOOD[0].scores | {"robust/linf/accuracy_area": area} for area in (0.48, 0.5)]
+    bad = [record("bad", k, 0.9, scores=scores[k], audit={"pgd_vs_fgsm": PASSED}) for k in (0, 1)]
+    text = board([*GOOD, *bad])
+    assert "**0.490 ± 0.010**" in row(text, "bad")  # the highest area under the worst case
+    assert "✓ 2/2" in row(text, "bad")
+    assert "~~Struck" not in text
+    bad[1] = replace(bad[1], audit={"pgd_vs_fgsm": FAILED})
+    text = board([*GOOD, *bad])
+    assert "~~0.490 ± 0.010~~" in row(text, "bad")
+    assert "✗ 1/2" in row(text, "bad")
+    assert "**" not in row(text, "bad")
+    assert "`bad` (seed 1): a difference is 7.5 points, and 2.0 would pass" in text
+    attacked = text[text.index("### Under attack") :]
+    assert "~~20.0 [10, 30]~~" in row(attacked, "bad")
+    assert "20.0 [10, 30]" in row(attacked, "good")
+    audit = text[text.index("**Audit**") :]
+    assert row(audit, "bad").split()[3:5] == ["✗", "7.5"]
+    assert row(audit, "good").split()[3:8] == ["✓", "-1.2", "|", "–", "|"]
+    assert "pgd vs fgsm, points" in audit
+
+
+def test_the_papers_attack_stands_beside_the_adaptive_ones():
+    def held(name, accuracy, moved):
+        return {f"attack/{name}": {"epsilon": [0.0, 0.1], "accuracy": [0.9, accuracy], "moved": [0.0, moved]}}
+
+    curves = held("fgsm", 0.4, 0.09) | held("pgd-linf", 0.3, 0.09) | held("paper-fgsm", 0.8, 0.05)
+    shown = [replace(each, curves={k: c | {"entropy": [0.1, 0.2]} for k, c in curves.items()}) for each in GOOD]
+    text = board(shown)
+    line = row(text[text.index("**The paper's attack beside") :], "good")
+    assert "80.0 / 40.0 / 30.0" in line
+    assert "0.050 / 0.090" in line
+    assert "**The paper's attack beside" not in board(GOOD)
+
+
+def test_attacks_are_drawn_and_named_on_the_page(tmp_path):
+    render([*GOOD, *POOR], tmp_path)
+    (figure,) = tmp_path.glob("*-attacks.png")
+    assert figure.read_bytes().startswith(b"\x89PNG")
+    assert f"({figure.name})" in (tmp_path / FILE).read_text()

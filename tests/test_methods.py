@@ -179,3 +179,15 @@ def test_live_dropout_uses_all_bytes_alike():
     seed_everything(0)
     kept = live_dropout(torch.ones(80_000), 0.5).view(-1, 8).gt(0).double().mean(0)
     assert (kept - 0.5).abs().max() < 4 * 0.5 / 100
+
+
+@pytest.mark.parametrize("make", [lenet, Residual], ids=["lenet", "residual"])
+def test_draws_that_go_through_together_are_those_that_go_one_by_one(make, monkeypatch):
+    network = make()
+    x = torch.rand(3, 1, 28, 28) if isinstance(network, nn.Sequential) else torch.rand(3, 6)
+    networks = DropoutPosterior(with_sites(network, 0.5), x[:1]).sample(5)
+    outputs = []
+    for units in (1, 2**30, 2 * 3 * (20 * 24 * 24 if x.dim() == 4 else 6)):
+        monkeypatch.setattr("bbh_bench.methods.dropout.TOGETHER", units)
+        outputs.append(networks(x))
+    assert all(torch.allclose(each, outputs[0], atol=1e-5) for each in outputs)

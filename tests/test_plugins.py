@@ -8,7 +8,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from bbh_bench import hookimpl, plugins
-from bbh_bench.attacks import Fgsm
+from bbh_bench.attacks import Boundary, Fgsm, Transfer
 from bbh_bench.errors import UnknownName
 from bbh_bench.methods.map import Map
 from bbh_bench.metrics import bbh_metrics
@@ -125,6 +125,9 @@ class NoFit:
         (methods(Map(name="map")), ["brings 'map'", "'bbh-bench' already uses", "another `name`"]),
         (lambda: module(bbh_attacks=hookimpl(lambda: [Fgsm(name="a", norm="l0")])), ["no valid `norm`"]),
         (lambda: module(bbh_attacks=hookimpl(lambda: [Fgsm(name="a", epsilons=(0.2, 0.1))])), ["no valid `epsilons`"]),
+        (lambda: module(bbh_attacks=hookimpl(lambda: [Boundary(name="a", access="grey")])), ["no valid `access`"]),
+        (lambda: module(bbh_attacks=hookimpl(lambda: [Boundary(name="a", images=0)])), ["Terms.images"]),
+        (lambda: module(bbh_attacks=hookimpl(lambda: [Transfer(name="a", surrogate="map")])), ["Terms.surrogate"]),
         (
             lambda: module(bbh_tasks=hookimpl(lambda: [replace(digits5.TASK, name="a", version="1")])),
             ["no valid `version`"],

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from bbh_bench.networks import lenet, small_lenet
-from bbh_bench.weights import WeightPosterior, forward, noise_like
+from bbh_bench.weights import MANY_DRAWS, WeightPosterior, batched, forward, noise_like
 
 
 def mlp():
@@ -72,3 +72,35 @@ def test_noise_is_standard_normal_in_every_layout(layout):
     assert abs(noise.mean()) < 4 / noise.numel() ** 0.5
     assert abs(noise.var() - 1) < 4 * (2 / noise.numel()) ** 0.5
     assert all(abs((noise * noise.roll(1, dim)).mean()) < 4 / noise.numel() ** 0.5 for dim in range(4))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_all_draws_at_once_give_what_the_loop_gives(case):
+    """In values and gradients, in training too, where the dropout of rate zero is on."""
+    make, shape = CASES[case]
+    network = make().train()
+    draws = {name: w + 0.1 * torch.randn(9, *w.shape) for name, w in network.named_parameters()}
+    x = torch.rand(5, *shape).requires_grad_()
+    loop = torch.cat([forward(network, {name: w[k : k + 1] for name, w in draws.items()}, x) for k in range(9)])
+    together = batched(network, draws, x)
+    assert torch.allclose(together, loop, atol=1e-5)
+    weights = torch.randn_like(loop)
+    gradients = [torch.autograd.grad((outputs * weights).sum(), x)[0] for outputs in (loop, together)]
+    assert torch.allclose(*gradients, atol=1e-4)
+
+
+class Peculiar(nn.Module):
+    """A layer that can't be batched: what it does depends on a number read from its input."""
+
+    def forward(self, x):
+        return x if x.sum().item() > 0 else -x
+
+
+def test_a_network_that_cannot_be_batched_is_looped():
+    network = nn.Sequential(nn.Linear(3, 2), Peculiar())
+    draws = {name: torch.randn(MANY_DRAWS, *w.shape) for name, w in network.named_parameters()}
+    x = torch.rand(4, 3)
+    with pytest.raises(RuntimeError):
+        batched(network, draws, x)
+    one = {name: w[-1] for name, w in draws.items()}
+    assert torch.allclose(forward(network, draws, x)[-1], torch.func.functional_call(network, one, (x,)))

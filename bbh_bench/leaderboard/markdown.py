@@ -194,9 +194,11 @@ def _origin(group: TaskRecords) -> str:
         commit = (
             "no commit" if made["commit"] is None else made["commit"][:10] + (" with changes" if made["dirty"] else "")
         )
+        fit = made.get("fit") or {}
+        before = f", fitted before by `{fit['command']}` ({(fit['commit'] or 'no commit')[:10]})" if fit else ""
         lines.append(
             f"bbh-bench {made['packages']['bbh-bench']} ({commit}), torch {made['packages']['torch']}, {machine}, "
-            f"by `{made['command']}`"
+            f"by `{made['command']}`{before}"
         )
     counted = [f"- {lines.count(line)} cells: {line}" for line in dict.fromkeys(lines)]
     return "\n".join([f"Task fingerprint `{group.head.task['fingerprint']}`.", "", *counted])
