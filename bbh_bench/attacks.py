@@ -5,6 +5,7 @@ gradient is that of the posterior's own answer (expectation over transformation:
 Two are here for comparison: noise, which asks nothing, and the paper's, which looks at single draws.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -32,6 +33,8 @@ ITERATED = 250
 """Images of the attacks that take many steps."""
 CERTAIN = 2.0
 """Log odds against the right class, by the attacker's draws, at which an image is turned for fresh ones too: p is 0.12."""
+AHEAD = 2.0
+"""How many times as likely another class must be then: of many unlikely classes the right one may still be the likeliest."""
 HALVINGS = 10  # of the way from an image to one of another class
 
 
@@ -119,13 +122,16 @@ def _rising(
     Those that a smaller epsilon turned are stretched to the larger ball first. Of all that was tried on an image, the one of
     the highest loss is kept.
     """
-    best, loss = inputs.clone(), log_odds_against(model(inputs), labels)
+    log_probs = model(inputs)
+    best, loss, certain = inputs.clone(), log_odds_against(log_probs, labels), _turned_for_certain(log_probs, labels)
 
     def offer(where: Tensor, candidates: Tensor) -> None:
-        value = log_odds_against(model(candidates), labels[where])
+        log_probs = model(candidates)
+        value = log_odds_against(log_probs, labels[where])
         better = value > loss[where]
         taken = where.nonzero().squeeze(1)[better]
         best[taken], loss[taken] = candidates[better], value[better]
+        certain[taken] = _turned_for_certain(log_probs, labels[where])[better]
 
     before, found = 0.0, []
     for epsilon in epsilons:
@@ -133,7 +139,7 @@ def _rising(
             every = torch.ones_like(labels, dtype=torch.bool)
             offer(every, stretched(inputs, best, torch.full_like(loss, epsilon / before), model.bounds))
         for _ in range(restarts):
-            left = loss < CERTAIN
+            left = ~certain
             if left.any():
                 with torch.enable_grad():
                     _, (adversarial,), _ = attack(model, inputs[left], labels[left], epsilons=[epsilon])
@@ -141,6 +147,12 @@ def _rising(
         found.append(best.clone())
         before = epsilon
     return None, found, None
+
+
+def _turned_for_certain(log_probs: Tensor, labels: Tensor) -> Tensor:
+    right = log_probs.gather(1, labels[:, None]).squeeze(1)
+    other = log_probs.scatter(1, labels[:, None], -torch.inf).amax(1)
+    return (log_odds_against(log_probs, labels) >= CERTAIN) & (other - right >= math.log(AHEAD))
 
 
 PGD_LINF = Pgd()

@@ -325,3 +325,15 @@ def test_a_stronger_pgd_has_more_of_one_thing_each():
     assert versions["iterations"].steps == 100
     assert versions["restarts"].restarts == 2
     assert versions["draws"].draws == 64
+
+
+def test_a_predictor_that_is_sure_of_nothing_is_attacked_all_the_same(linear):
+    """Twelve classes of nearly equal probability: the odds are against each of them, the right one's too."""
+    weight, x, _ = linear
+    weight = torch.cat([weight, torch.randn(8, 12, generator=torch.Generator().manual_seed(5))])
+    y = (x.flatten(1) @ weight.T).argmax(1)
+    unsure = as_networks(1e-3 * weight)
+    assert log_odds_against(unsure(x)[0].log_softmax(1), y).min() > 2
+    seed_everything(0)
+    (images,) = made(replace(PGD_LINF, epsilons=(0.1,)), unsure, x, y, WIDE, CPU)
+    assert (unsure(images)[0].argmax(1) == y).double().mean() < 0.5

@@ -11,6 +11,7 @@ from bbh_bench.record import Record
 COLUMNS = 3
 Y_RANGE = (-100, 100)  # as in the paper's first figure
 LINES = ("#1f4e79", "#d1495b", "#3a7d44", "#e08e1b", "#6d4c9f", "#4aa3a2", "#8c564b", "#c65fa6", "#6f6f6f", "#a3a500")
+WORST = {"robust/linf": "worst case, L∞", "robust/l2": "worst case, L2"}
 QUANTITIES = {"entropy": "entropy, nats", "mutual_information": "mutual information, nats", "accuracy": "accuracy"}
 
 
@@ -103,7 +104,7 @@ def _attacks(group: TaskRecords) -> bytes:
                 for k, method in enumerate(methods):
                     _line(axis, group.curves(curve, method), quantity, color=LINES[k % len(LINES)], label=method)
                 axis.set_visible(axis.has_data())
-                title = curve.removeprefix("attack/").replace("robust/", "worst case, ")
+                title = WORST.get(curve, curve.removeprefix("attack/"))
                 axis.set(title=title if row == 0 else "", xlabel="ε", ylabel=QUANTITIES[quantity])
                 axis.set_ylim(bottom=-0.02, top=1.02 if quantity == "accuracy" else None)
     shown = next(axis for axis in grid.flat if axis.has_data())

@@ -1,0 +1,91 @@
+"""Attacks on the predictive of frozen draws against the plain way: a Python loop over networks inside the attacked model."""
+
+from dataclasses import replace
+
+import foolbox
+import pytest
+import torch
+from test_prediction import plain
+from torch import nn
+
+from bbh_bench.attacks import PGD_LINF
+from bbh_bench.methods.dropout import DropoutPosterior, with_sites
+from bbh_bench.methods.map import Map
+from bbh_bench.networks import lenet, small_lenet
+from bbh_bench.stages import seed_everything
+from bbh_bench.tasks.digits5 import TASK
+from bbh_bench.threat import craft
+from bbh_bench.weights import WeightPosterior
+
+CPU = torch.device("cpu")
+DRAWS, STEPS = 16, 3
+ATTACK = replace(PGD_LINF, epsilons=(0.1,), steps=STEPS)
+
+
+class Loop(nn.Module):
+    """What one writes first."""
+
+    def __init__(self, networks):
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, x):
+        return torch.stack([network(x).softmax(-1) for network in self.networks]).mean(0).clamp_min(1e-12).log()
+
+
+def attacked(model, x, y):
+    pgd = foolbox.attacks.LinfPGD(rel_stepsize=0.1, steps=STEPS)
+    return pgd(foolbox.PyTorchModel(model.eval(), bounds=(0, 1), device=CPU), x, y, epsilons=[0.1])
+
+
+def drawn(network):
+    """A posterior whose draws differ a little, so that no image is turned for certain."""
+
+    def draw(n):
+        return {name: w + torch.randn(n, *w.shape) / 100 for name, w in network.named_parameters()}
+
+    return WeightPosterior(network, draw, 0).sample(DRAWS)
+
+
+def plain_small():
+    return nn.Sequential(
+        *(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 5)),
+    )
+
+
+def test_pgd_on_drawn_lenets(compare):
+    x, y = torch.rand(100, 1, 28, 28), torch.arange(100) % 10
+    networks, model = drawn(lenet()), Loop([plain(dropout=False) for _ in range(DRAWS)])
+    compare(lambda: craft(ATTACK, networks, x, y, (0, 1), CPU), lambda: attacked(model, x, y), goal=1 / 1.8, rounds=5)
+
+
+@pytest.mark.parametrize("n", [10, 30, 100])
+def test_pgd_on_drawn_small_networks(compare, n):
+    x, y = torch.rand(n, 1, 8, 8), torch.arange(n) % 5
+    networks, model = drawn(small_lenet(5)), Loop([plain_small() for _ in range(DRAWS)])
+    compare(lambda: craft(ATTACK, networks, x, y, (0, 1), CPU), lambda: attacked(model, x, y), goal=0.7)
+
+
+def test_pgd_on_frozen_masks(compare):
+    """The plain way draws live masks at every step, which attacks other networks at each."""
+    x, y = torch.rand(100, 1, 28, 28), torch.arange(100) % 10
+    networks = DropoutPosterior(with_sites(lenet(), 0.5), x[:1]).sample(DRAWS)
+    model = Loop([plain(dropout=True)] * DRAWS)
+    compare(lambda: craft(ATTACK, networks, x, y, (0, 1), CPU), lambda: attacked(model, x, y), goal=1 / 1.8, rounds=5)
+
+
+def test_rising_epsilons_against_each_anew(compare):
+    """On digits5 and a trained network: what a smaller epsilon turned for certain isn't attacked again."""
+    loaded = TASK.load("")
+    seed_everything(0)
+    networks = Map().fit(loaded.problem(CPU)).sample(1)
+    x, y = loaded.data.test
+    epsilons = (0.05, 0.1, 0.2)
+
+    def anew():
+        for epsilon in epsilons:
+            craft(replace(PGD_LINF, epsilons=(epsilon,)), networks, x, y, (0, 1), CPU)
+
+    compare(lambda: craft(replace(PGD_LINF, epsilons=epsilons), networks, x, y, (0, 1), CPU), anew, goal=0.9)
