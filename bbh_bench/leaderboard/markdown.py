@@ -215,5 +215,8 @@ def record_page(record: Record) -> str:
     ]
     if record.status == "failed":
         return "\n".join([*lines, record.error["traceback"]])
-    values = [*record.scores.items(), *record.cost.items()]
-    return "\n".join([*lines, tabulate([(name, f"{value:.6g}") for name, value in values], tablefmt="plain")])
+    rows = [(name, f"{value:.6g}", "") for name, value in [*record.scores.items(), *record.cost.items()]]
+    for name, check in record.audit.items():
+        figure = "" if check["figure"] is None else f"{check['figure']:.6g} of {check['limit']:.6g} {check['unit']}"
+        rows.append((f"audit/{name}", check["verdict"], figure))
+    return "\n".join([*lines, tabulate(rows, tablefmt="plain", disable_numparse=True)])
