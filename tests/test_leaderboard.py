@@ -299,3 +299,13 @@ def test_attacks_are_drawn_and_named_on_the_page(tmp_path):
     (figure,) = tmp_path.glob("*-attacks.png")
     assert figure.read_bytes().startswith(b"\x89PNG")
     assert f"({figure.name})" in (tmp_path / FILE).read_text()
+
+
+def test_every_committed_record_that_was_attacked_says_how_and_has_its_audit():
+    for held in Store(PUBLISHED).records():
+        attacked = {name.split("/")[1] for name in held.curves if name.startswith("attack/")}
+        assert attacked == {attack["name"] for attack in held.task["attacks"]}
+        if attacked:
+            assert held.task["threat_model"]["version"] == 1
+            assert {check["verdict"] for check in held.audit.values()} <= {"pass", "fail"}, held.path
+            assert len(held.audit) == 10

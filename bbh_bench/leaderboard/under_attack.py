@@ -25,7 +25,7 @@ def under_attack(group: TaskRecords) -> list[str]:
     if any(group.has(f"robust/{norm}") for norm in NORMS):
         parts += [_picture(group), *_worst(group)]
     areas = [score(group, name, f"attack/{name}/accuracy_area") for name in names]
-    parts += ["**Degradation, attack by attack**", table(group, areas)]
+    parts += ["**Degradation, attack by attack**, each over its own epsilons", table(group, areas)]
     smallest = [score(group, name, f"attack/{name}/median_distance") for name in names]
     if any(group.has(column.key) for column in smallest):
         held = [column for column in smallest if group.has(column.key)]
