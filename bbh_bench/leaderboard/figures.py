@@ -77,7 +77,7 @@ def _shifts(group: TaskRecords, shifts: list[str]) -> bytes:
         for row, (quantity, label) in enumerate(QUANTITIES.items()):
             axis = grid[row, column]
             for k, method in enumerate(methods):
-                _line(axis, curves[method], quantity, color=LINES[k % len(LINES)], label=method)
+                _line(axis, curves[method], quantity, {"color": LINES[k % len(LINES)]}, label=method)
             axis.set_visible(axis.has_data())
             axis.set(xlabel=_abscissa(group, shift), ylabel=label, title=shift if row == 0 else "")
             axis.set_ylim(bottom=0, top=1.02 if quantity == "accuracy" else None)
@@ -102,7 +102,8 @@ def _attacks(group: TaskRecords) -> bytes:
             for row, quantity in enumerate(("accuracy", "entropy")):
                 axis = grid[2 * block + row, column]
                 for k, method in enumerate(methods):
-                    _line(axis, group.curves(curve, method), quantity, color=LINES[k % len(LINES)], label=method)
+                    style = {"color": LINES[k % len(LINES)], "linestyle": "--" if group.unsound(method) else "-"}
+                    _line(axis, group.curves(curve, method), quantity, style, label=method)
                 axis.set_visible(axis.has_data())
                 title = WORST.get(curve, curve.removeprefix("attack/"))
                 axis.set(title=title if row == 0 else "", xlabel="ε", ylabel=QUANTITIES[quantity])
@@ -111,19 +112,19 @@ def _attacks(group: TaskRecords) -> bytes:
     return _png(figure, *shown.get_legend_handles_labels())
 
 
-def _line(axis: Any, curves: list[dict[str, list[float]]], quantity: str, color: str, label: str) -> None:
+def _line(axis: Any, curves: list[dict[str, list[float]]], quantity: str, style: dict[str, Any], label: str) -> None:
     held = [curve[quantity] for curve in curves if quantity in curve]
     if not held:
         return
     x = next(iter(curves[0].values()))
     mean = np.mean(held, axis=0)
-    axis.plot(x, mean, color=color, linewidth=1.5, label=label)
+    axis.plot(x, mean, **style, linewidth=1.5, marker="o" if len(x) == 1 else "", label=label)
     if len(held) > 1:
         error = np.std(held, axis=0, ddof=1) / len(held) ** 0.5
-        axis.fill_between(x, mean - error, mean + error, color=color, alpha=0.2, linewidth=0)
+        axis.fill_between(x, mean - error, mean + error, color=style["color"], alpha=0.2, linewidth=0)
     elif f"{quantity}_low" in curves[0]:
         low, high = curves[0][f"{quantity}_low"], curves[0][f"{quantity}_high"]
-        axis.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
+        axis.fill_between(x, low, high, color=style["color"], alpha=0.2, linewidth=0)
 
 
 def _images(group: TaskRecords, shifts: list[str]) -> bytes:

@@ -72,7 +72,8 @@ def _figure(check: Check) -> str:
 
 def _picture(group: TaskRecords) -> str:
     return (
-        "Mean over images and seeds; the band is one standard error over seeds, of one seed the 95 % interval of its images."
+        "Mean over images and seeds; the band is one standard error over seeds, of one seed the 95 % interval of its images. "
+        "Dashed: the audit failed."
         f"\n\n![Accuracy and entropy along epsilon under each attack]({figures.name(group, 'attacks')})"
     )
 
