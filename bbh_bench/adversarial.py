@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from bbh_bench.api import Arrays, Attack, Posterior, Predict, Problem, Stage, Terms
-from bbh_bench.attacks import log_odds_against
+from bbh_bench.ascent import log_odds_against
 from bbh_bench.data import stratified
 from bbh_bench.predictive import chunk_size, log_mean_softmax, predict
 from bbh_bench.threat import Crafted, craft, distance, stretched

@@ -5,8 +5,7 @@ gradient is that of the posterior's own answer (expectation over transformation:
 Two are here for comparison: noise, which asks nothing, and the paper's, which looks at single draws.
 """
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
@@ -16,14 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bbh_bench.api import Attack, Method
+from bbh_bench.ascent import Answer, raising_log_odds, rising
 from bbh_bench.hookspecs import hookimpl
 from bbh_bench.methods.map import Map
-from bbh_bench.threat import stretched
 
 Norm = Literal["linf", "l2"]
 Access = Literal["white", "black", "transfer"]
-Answer = tuple[None, list[Tensor], None]
-"""As Foolbox's attacks answer: the second is the images, clipped to the ball, at each epsilon."""
 PAPER_GRID = tuple(step / 20 for step in range(9))
 GRID = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4)
 """What a task's one-step attacks need of it."""
@@ -31,10 +28,6 @@ LINF = (0.05, 0.1, 0.2)
 L2 = (0.5, 1.0, 2.0)
 ITERATED = 250
 """Images of the attacks that take many steps."""
-CERTAIN = 2.0
-"""Log odds against the right class, by the attacker's draws, at which an image is turned for fresh ones too: p is 0.12."""
-AHEAD = 2.0
-"""How many times as likely another class must be then: of many unlikely classes the right one may still be the likeliest."""
 HALVINGS = 10  # of the way from an image to one of another class
 
 
@@ -43,27 +36,6 @@ def _foolbox() -> Any:
     import foolbox  # noqa: PLC0415
 
     return foolbox.attacks
-
-
-def log_odds_against(log_probs: Tensor, labels: Tensor) -> Tensor:
-    """Log odds against the right class ``[B]`` from log-probabilities ``[B, K]``: what gradient attacks raise.
-
-    It rises and falls with the negative log-likelihood, and its gradient is that of the log mean softmax over 1 - p. The
-    factor keeps confident networks from masking their gradients: where p rounds to 1, the likelihood's is zero.
-    """
-    right = F.one_hot(labels, log_probs.shape[1]).bool()
-    others = log_probs.masked_fill(right, -torch.inf).logsumexp(1)
-    return others - log_probs.gather(1, labels[:, None]).squeeze(1)
-
-
-def _raising_log_odds(attack: Any) -> Any:
-    """A gradient attack of Foolbox's with that loss instead of cross-entropy."""
-
-    def get_loss_fn(model: Any, labels: Any) -> Callable[[Any], Any]:
-        return lambda x: type(x)(log_odds_against(model(x).raw, labels.raw).sum())
-
-    attack.get_loss_fn = get_loss_fn
-    return attack
 
 
 @dataclass(frozen=True)
@@ -78,7 +50,7 @@ class Fgsm:
 
     def foolbox(self) -> object:
         """Foolbox's, from the clean image: no random start."""
-        return _raising_log_odds(_foolbox().LinfFastGradientAttack(random_start=False))
+        return raising_log_odds(_foolbox().LinfFastGradientAttack(random_start=False))
 
 
 @dataclass(frozen=True)
@@ -101,7 +73,7 @@ class Pgd:
         """Foolbox's, from random starts, on what it hasn't turned yet."""
         pgd = _foolbox().LinfPGD if self.norm == "linf" else _foolbox().L2PGD
         step = pgd(rel_stepsize=self.rel_stepsize, steps=self.steps, random_start=True)
-        return partial(_rising, _raising_log_odds(step), self.restarts)
+        return partial(rising, raising_log_odds(step), self.restarts)
 
     def stronger(self, epsilon: float) -> dict[str, "Pgd"]:
         """The same attack at one epsilon with more of one thing each: what the audit compares it with."""
@@ -111,48 +83,6 @@ class Pgd:
             "restarts": replace(one, restarts=2 * self.restarts),
             "draws": replace(one, draws=4 * self.draws),
         }
-
-
-@torch.no_grad()
-def _rising(
-    attack: Any, restarts: int, model: Any, inputs: Tensor, labels: Tensor, *, epsilons: Sequence[float]
-) -> Answer:
-    """Attack at one epsilon after the other, each time only the images that aren't turned for certain.
-
-    Those that a smaller epsilon turned are stretched to the larger ball first. Of all that was tried on an image, the one of
-    the highest loss is kept.
-    """
-    log_probs = model(inputs)
-    best, loss, certain = inputs.clone(), log_odds_against(log_probs, labels), _turned_for_certain(log_probs, labels)
-
-    def offer(where: Tensor, candidates: Tensor) -> None:
-        log_probs = model(candidates)
-        value = log_odds_against(log_probs, labels[where])
-        better = value > loss[where]
-        taken = where.nonzero().squeeze(1)[better]
-        best[taken], loss[taken] = candidates[better], value[better]
-        certain[taken] = _turned_for_certain(log_probs, labels[where])[better]
-
-    before, found = 0.0, []
-    for epsilon in epsilons:
-        if before:
-            every = torch.ones_like(labels, dtype=torch.bool)
-            offer(every, stretched(inputs, best, torch.full_like(loss, epsilon / before), model.bounds))
-        for _ in range(restarts):
-            left = ~certain
-            if left.any():
-                with torch.enable_grad():
-                    _, (adversarial,), _ = attack(model, inputs[left], labels[left], epsilons=[epsilon])
-                offer(left, adversarial)
-        found.append(best.clone())
-        before = epsilon
-    return None, found, None
-
-
-def _turned_for_certain(log_probs: Tensor, labels: Tensor) -> Tensor:
-    right = log_probs.gather(1, labels[:, None]).squeeze(1)
-    other = log_probs.scatter(1, labels[:, None], -torch.inf).amax(1)
-    return (log_odds_against(log_probs, labels) >= CERTAIN) & (other - right >= math.log(AHEAD))
 
 
 PGD_LINF = Pgd()
@@ -296,7 +226,7 @@ class Transfer:
     def foolbox(self) -> object:
         """Foolbox's, from a random start, on every image at every epsilon."""
         pgd = _foolbox().LinfPGD(rel_stepsize=self.rel_stepsize, steps=self.steps, random_start=True)
-        return _raising_log_odds(pgd)
+        return raising_log_odds(pgd)
 
 
 @dataclass(frozen=True)

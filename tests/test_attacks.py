@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bbh_bench.ascent import log_odds_against
 from bbh_bench.attacks import (
     PGD_L2,
     PGD_LINF,
@@ -20,7 +21,6 @@ from bbh_bench.attacks import (
     NoiseLinf,
     PaperFgsm,
     Transfer,
-    log_odds_against,
 )
 from bbh_bench.errors import ContractError
 from bbh_bench.stages import seed_everything
