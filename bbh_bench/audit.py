@@ -48,7 +48,7 @@ def audit(arrays: Arrays) -> dict[str, Check]:
     white = [attack for attack in held.values() if attack.access == "white"]
     audited = held.get(AUDITED)
     return {
-        "pgd_vs_fgsm": _weaker("pgd_vs_fgsm", _against([audited], held.get(ONE_STEP))),
+        "pgd_vs_fgsm": _weaker("pgd_vs_fgsm", _against([audited] if audited else [], held.get(ONE_STEP))),
         "white_vs_black": _weaker("white_vs_black", _versus(white, held, "black")),
         "white_vs_transfer": _weaker("white_vs_transfer", _versus(white, held, "transfer")),
         "widest": _share("widest", WIDEST, _right(arrays, "widest")),
@@ -61,11 +61,6 @@ def audit(arrays: Arrays) -> dict[str, Check]:
     }
 
 
-def failed(items: Iterable[tuple[str, Check]]) -> list[str]:
-    """Names of the items that failed."""
-    return [name for name, check in items if check.verdict == "fail"]
-
-
 def difference(first: np.ndarray, second: np.ndarray) -> Difference:
     """The accuracy of the first less that of the second, of verdicts on the same images ``[N]``."""
     only_first, only_second = int(np.sum(first & ~second)), int(np.sum(second & ~first))
@@ -73,11 +68,11 @@ def difference(first: np.ndarray, second: np.ndarray) -> Difference:
     return points * (only_first - only_second), points * math.sqrt(only_first + only_second)
 
 
-def _against(strong: list[Attacked | None], weak: Attacked | None) -> Iterator[Difference]:
+def _against(strong: list[Attacked], weak: Attacked | None) -> Iterator[Difference]:
     """At each epsilon that they share: what one of the strong ones turned they turned together."""
-    there = [attack for attack in strong if attack is not None and weak is not None and attack.norm == weak.norm]
-    if weak is None or not there:
+    if weak is None:
         return
+    there = [attack for attack in strong if attack.norm == weak.norm]
     for j, epsilon in enumerate(weak.epsilons):
         sets = [
             (a["index"], a.right[a.epsilons.index(epsilon)]) for a in there if epsilon in a.epsilons and epsilon > 0
@@ -93,7 +88,7 @@ def _against(strong: list[Attacked | None], weak: Attacked | None) -> Iterator[D
 def _versus(white: list[Attacked], held: dict[str, Attacked], access: str) -> Iterator[Difference]:
     for attack in held.values():
         if attack.access == access:
-            yield from _against([*white], attack)
+            yield from _against(white, attack)
 
 
 def _rises(attack: Attacked | None) -> Iterator[Difference]:

@@ -61,7 +61,8 @@ def run(selection: Selection, folders: Folders, device: str, jobs: int | None, r
     made = provenance(chosen, {cell.distribution for cell in left})
     posteriors = Posteriors(folders.posteriors) if folders.posteriors else None
     bench = Bench(chosen, tuple(catalogue.metrics.things()), made, posteriors)
-    store.prepare()
+    for place in (store, *([Store(folders.posteriors)] if folders.posteriors else [])):
+        place.prepare()
     if jobs is not None:
         loaded.clear()  # the processes read for themselves; here it was a check that they can
     failed = 0

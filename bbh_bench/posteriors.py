@@ -5,12 +5,10 @@ A kept posterior is found again by all that its fit depended on, and its record 
 
 import hashlib
 import json
-import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 
 import torch
@@ -19,6 +17,7 @@ from torch import Tensor
 from bbh_bench.api import Method, Posterior, Problem
 from bbh_bench.errors import BenchError
 from bbh_bench.record import describe
+from bbh_bench.store import atomically
 
 
 @dataclass(frozen=True)
@@ -57,18 +56,15 @@ class Posteriors:
 
     def put(self, key: str, fitted: Fitted) -> None:
         """Keep it, whole or not at all. Warns of one that can't be kept: nothing but time is lost."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(dir=self.folder, prefix=".fitted.", delete=False) as scratch:
-            try:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with atomically(self._path(key)) as scratch:
                 torch.save(fitted, scratch)
-                scratch.flush()
-                os.replace(scratch.name, self._path(key))
-            except Exception as error:  # as may pickling
-                Path(scratch.name).unlink(missing_ok=True)
-                warnings.warn(
-                    f"a posterior can't be kept, and another attack will need another fit: {type(error).__name__}: {error}",
-                    stacklevel=2,
-                )
+        except Exception as error:  # as may pickling
+            warnings.warn(
+                f"a posterior can't be kept, and another attack will need another fit: {type(error).__name__}: {error}",
+                stacklevel=2,
+            )
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.pt"

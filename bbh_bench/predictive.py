@@ -10,6 +10,9 @@ from torch import Tensor
 from bbh_bench.api import Arrays, Predict
 from bbh_bench.errors import ContractError
 
+STORED = ("log_odds", "mutual_information")
+"""The arrays that ``predict`` makes and ``decode`` reads."""
+
 
 @dataclass(frozen=True)
 class Predictions:

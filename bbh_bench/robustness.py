@@ -7,7 +7,7 @@ import numpy as np
 
 from bbh_bench.api import Arrays, Curves, Scores
 from bbh_bench.metrics import auroc, entropy, entropy_auc, nll
-from bbh_bench.predictive import Predictions, decode
+from bbh_bench.predictive import STORED, Predictions, decode
 
 LEVEL = 0.95
 """Of the intervals around accuracies."""
@@ -29,12 +29,12 @@ class Attacked:
 
     @property
     def norm(self) -> str:
-        """Linf or l2."""
+        """Of the ball: linf or l2."""
         return str(self["norm"])
 
     @property
     def access(self) -> str:
-        """white, black or transfer."""
+        """What it used: white, black or transfer."""
         return str(self["access"])
 
     @cached_property
@@ -65,8 +65,7 @@ class Attacked:
     @cached_property
     def clean(self) -> Predictions:
         """The predictive of the same images, not attacked."""
-        test = decode(self.arrays, "test")
-        return Predictions(test.log_probs[self["index"]], test.mutual_information[self["index"]])
+        return decode({f"test/{key}": self.arrays[f"test/{key}"][self["index"]] for key in STORED}, "test")
 
     @cached_property
     def turned(self) -> np.ndarray:

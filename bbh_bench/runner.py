@@ -120,8 +120,7 @@ def _measure(
     seed_everything(cell.seed, "reference")
     before = reference_steps(problem)
     with sealed(f"method '{cell.method.name}'"):
-        fitted = _fitted(bench, cell, problem, stages, memory, before)
-        between = reference_steps(problem)
+        fitted, between = _fitted(bench, cell, problem, stages, memory, before)
         arrays = loaded.evaluate(fitted.posterior, bench.device, stages)
     reference = between + reference_steps(problem)
     peak = {"peak_memory_bytes": max(fitted.peak_memory, memory.bytes())}
@@ -130,23 +129,24 @@ def _measure(
 
 def _fitted(
     bench: Bench, cell: Cell, problem: Problem, stages: Stages, memory: PeakMemory, before: list[float]
-) -> Fitted:
-    """A posterior that is kept, or a fresh one, which is then kept where that is wanted."""
+) -> tuple[Fitted, list[float]]:
+    """A posterior that is kept, or a fresh one, which is then kept where that is wanted; and the yardstick's last steps."""
     kept, key = bench.posteriors, ""
     if kept is not None:
         packages = bench.provenance["packages"]
         key = fit_key(problem, cell.method, cell.seed, {k: packages.get(k) for k in ("torch", cell.distribution)})
         found = kept.get(key, bench.device)
         if found is not None:
-            return found
+            return found, before
     with stages("fit"):
         posterior = cell.method.fit(problem)
     if not isinstance(getattr(posterior, "parameters", None), int):
         raise ContractError("the posterior needs `parameters`: how many numbers were learnt, an integer.")
-    fitted = Fitted(posterior, stages.seconds["fit"], before + reference_steps(problem), memory.bytes(), {})
+    after = reference_steps(problem)
+    fitted = Fitted(posterior, stages.seconds["fit"], before + after, memory.bytes(), {})
     if kept is not None:
         kept.put(key, replace(fitted, provenance=_made(bench)))
-    return fitted
+    return fitted, after
 
 
 def _made(bench: Bench) -> dict[str, Any]:

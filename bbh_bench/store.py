@@ -4,10 +4,12 @@ import hashlib
 import io
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import IO
 from zipfile import BadZipFile
 
 import numpy as np
@@ -107,10 +109,17 @@ class Store:
 
 
 def write_atomically(target: Path, content: bytes) -> None:
-    """Write beside the target and rename: an interrupted run leaves the old file or the new one."""
+    """The whole file, or what was there."""
+    with atomically(target) as scratch:
+        scratch.write(content)
+
+
+@contextmanager
+def atomically(target: Path) -> Iterator[IO[bytes]]:
+    """A file beside the target, renamed at the end: an interrupted run leaves the old file or the new one."""
     with NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as scratch:
         try:
-            scratch.write(content)
+            yield scratch
             scratch.flush()
             os.fsync(scratch.fileno())
             os.chmod(scratch.name, 0o644)  # a temporary file is private

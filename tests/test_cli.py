@@ -428,3 +428,9 @@ def test_a_tampered_audit_is_not_published(install, folder, capsys):
         refused(capsys, ["publish"], "audit/fresh_draws")
     path.write_text(json.dumps(held | {"audit": {}}))
     refused(capsys, ["publish"], "audit/")
+
+
+def test_a_folder_of_posteriors_that_cannot_be_written_to_is_refused_before_anything_runs(install, folder, capsys):
+    Path("a-file").write_text("")
+    refused(capsys, [*RUN, "--posteriors", "a-file"], "'a-file' can't be written to", "Name a folder of yours")
+    assert not list(Path("runs").glob("tiny/**/*.json"))

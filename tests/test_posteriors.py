@@ -85,3 +85,9 @@ def test_a_posterior_that_cannot_be_pickled_costs_a_warning_alone(tmp_path, cpu)
     with pytest.warns(UserWarning, match="can't be kept"):
         Posteriors(tmp_path).put("key", fitted)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_fit_is_not_lost_with_its_folder(tmp_path):
+    (tmp_path / "a-file").write_text("")
+    with pytest.warns(UserWarning, match="can't be kept"):
+        Posteriors(tmp_path / "a-file").put("key", Fitted(None, 1.0, [0.1], 5, {}))
