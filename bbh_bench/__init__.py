@@ -20,8 +20,8 @@ if TYPE_CHECKING:
         Problem,
         Task,
     )
-    from bbh_bench.training import minimise
-    from bbh_bench.weights import WeightPosterior
+    from bbh_bench.inference.training import minimise
+    from bbh_bench.inference.weights import WeightPosterior
 
 _HOME = {
     **dict.fromkeys(
@@ -39,8 +39,8 @@ _HOME = {
         ],
         "bbh_bench.api",
     ),
-    "WeightPosterior": "bbh_bench.weights",
-    "minimise": "bbh_bench.training",
+    "WeightPosterior": "bbh_bench.inference.weights",
+    "minimise": "bbh_bench.inference.training",
 }
 
 __all__ = [

@@ -116,8 +116,8 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from bbh_bench.commands import Folders, run  # noqa: PLC0415
-    from bbh_bench.plan import Selection  # noqa: PLC0415
+    from bbh_bench.running.commands import Folders, run  # noqa: PLC0415
+    from bbh_bench.running.plan import Selection  # noqa: PLC0415
 
     selection = Selection(
         tasks=options.task or list(ATTACKED_TASKS if options.attack else DEFAULT_TASKS),
@@ -149,7 +149,7 @@ def _jobs(executor: str, jobs: str | None) -> int | None:
 
 def _report(options: argparse.Namespace) -> int:
     from bbh_bench.leaderboard import render  # noqa: PLC0415
-    from bbh_bench.store import Store  # noqa: PLC0415
+    from bbh_bench.records.store import Store  # noqa: PLC0415
 
     records = Store(Path(options.records)).some_records()
     out = Path(options.out or options.records)
@@ -160,7 +160,7 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _publish(options: argparse.Namespace) -> int:
-    from bbh_bench.commands import publish  # noqa: PLC0415
+    from bbh_bench.running.commands import publish  # noqa: PLC0415
 
     return publish(
         Path(options.records), Path(options.to), options.task or [], options.method or [], replace=options.replace
@@ -168,14 +168,14 @@ def _publish(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from bbh_bench.commands import verify  # noqa: PLC0415
+    from bbh_bench.running.commands import verify  # noqa: PLC0415
 
     return verify(Path(options.records))
 
 
 def _show(options: argparse.Namespace) -> int:
     from bbh_bench.leaderboard.markdown import record_page  # noqa: PLC0415
-    from bbh_bench.record import Record  # noqa: PLC0415
+    from bbh_bench.records.record import Record  # noqa: PLC0415
 
     print(record_page(Record.read(Path(options.record))))
     return 0

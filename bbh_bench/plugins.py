@@ -17,7 +17,7 @@ from bbh_bench import hookspecs
 from bbh_bench.api import Attack, Method, Metric, Task
 from bbh_bench.errors import ContractError, UnknownName
 
-BUILT_IN = ("bbh_bench.methods", "bbh_bench.tasks", "bbh_bench.attacks", "bbh_bench.metrics")
+BUILT_IN = ("bbh_bench.methods", "bbh_bench.tasks", "bbh_bench.attacks.algorithms", "bbh_bench.evaluation.metrics")
 DISTRIBUTION = "bbh-bench"
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 

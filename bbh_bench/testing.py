@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from bbh_bench.api import Categorical, Gaussian, Method, Posterior, Problem
 from bbh_bench.data import data_folder, sealed
 from bbh_bench.errors import DataError
-from bbh_bench.networks import initialise
-from bbh_bench.stages import seed_everything
+from bbh_bench.running.stages import seed_everything
+from bbh_bench.tasks.networks import initialise
 
 DRAWS = 8
 CLASSES = 3

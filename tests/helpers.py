@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from bbh_bench.api import Problem
-from bbh_bench.attacks import Fgsm
+from bbh_bench.attacks.algorithms import Fgsm
 from bbh_bench.methods.map import Map
 from bbh_bench.tasks import digits5
 

@@ -7,13 +7,13 @@ import pytest
 import torch
 from helpers import QUICK, TINY
 
-from bbh_bench.adversarial import Surrogates, shared
-from bbh_bench.attacks import PGD_L2, PGD_LINF, Fgsm, NoiseLinf, Transfer
+from bbh_bench.attacks.algorithms import PGD_L2, PGD_LINF, Fgsm, NoiseLinf, Transfer
+from bbh_bench.attacks.evaluate import Surrogates, shared
+from bbh_bench.attacks.robustness import robustness
 from bbh_bench.data import stratified
 from bbh_bench.methods.bbb import Bbb
 from bbh_bench.methods.map import Map
-from bbh_bench.robustness import robustness
-from bbh_bench.stages import Stages, seed_everything
+from bbh_bench.running.stages import Stages, seed_everything
 from bbh_bench.tasks.digits5 import TASK
 
 CPU = torch.device("cpu")

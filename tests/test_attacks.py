@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bbh_bench.ascent import log_odds_against
-from bbh_bench.attacks import (
+from bbh_bench.attacks.algorithms import (
     PGD_L2,
     PGD_LINF,
     Boundary,
@@ -22,9 +21,10 @@ from bbh_bench.attacks import (
     PaperFgsm,
     Transfer,
 )
+from bbh_bench.attacks.gradient import log_odds_against
+from bbh_bench.attacks.threat_model import craft, distance, resized, verify
 from bbh_bench.errors import ContractError
-from bbh_bench.stages import seed_everything
-from bbh_bench.threat import craft, distance, resized, verify
+from bbh_bench.running.stages import seed_everything
 
 CPU = torch.device("cpu")
 

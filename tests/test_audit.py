@@ -8,10 +8,10 @@ import pytest
 import torch
 from helpers import TINY
 
-from bbh_bench.attacks import PGD_L2, PGD_LINF, Boundary, Fgsm, NoiseLinf, Transfer
-from bbh_bench.audit import audit, difference
+from bbh_bench.attacks.algorithms import PGD_L2, PGD_LINF, Boundary, Fgsm, NoiseLinf, Transfer
+from bbh_bench.attacks.audit import audit, difference
 from bbh_bench.methods.map import Map
-from bbh_bench.stages import Stages
+from bbh_bench.running.stages import Stages
 from bbh_bench.tasks.digits5 import TASK
 
 ATTACKS = (

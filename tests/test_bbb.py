@@ -9,11 +9,11 @@ from torch import nn
 from torch.distributions import Normal, kl_divergence
 
 from bbh_bench.errors import ContractError
+from bbh_bench.inference.training import annealed
+from bbh_bench.inference.weights import forward, layers, with_layers
 from bbh_bench.methods.bbb import Bbb, Gaussians, LocalLayer
-from bbh_bench.stages import seed_everything
+from bbh_bench.running.stages import seed_everything
 from bbh_bench.testing import check_method, small_network, small_problem
-from bbh_bench.training import annealed
-from bbh_bench.weights import forward, layers, with_layers
 
 
 @pytest.mark.parametrize("local", [False, True])

@@ -11,7 +11,7 @@ from torch import nn
 from bbh_bench.api import Gaussian, Problem
 from bbh_bench.methods.bbb import Bbb
 from bbh_bench.methods.bbh import LAYER_WISE, SINGLE, SLICED, Bbh, DeadGeneratorWarning
-from bbh_bench.stages import seed_everything
+from bbh_bench.running.stages import seed_everything
 from bbh_bench.testing import small_problem
 
 NOISE = 0.5

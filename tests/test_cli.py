@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from helpers import QUICK, TINY, Failing
 
-from bbh_bench import cli, commands, hookimpl, plugins
-from bbh_bench.attacks import PGD_LINF, Fgsm
+from bbh_bench import cli, hookimpl, plugins
+from bbh_bench.attacks.algorithms import PGD_LINF, Fgsm
 from bbh_bench.leaderboard import FILE
-from bbh_bench.record import SCHEMA
-from bbh_bench.store import Store
+from bbh_bench.records.record import SCHEMA
+from bbh_bench.records.store import Store
+from bbh_bench.running import commands
 
 
 class Things:
@@ -367,7 +368,7 @@ def test_a_failure_does_not_take_a_finished_records_place(install, folder, capsy
     def fails(self):
         raise RuntimeError("this attack is broken")
 
-    monkeypatch.setattr("bbh_bench.attacks.NoiseLinf.foolbox", fails)
+    monkeypatch.setattr("bbh_bench.attacks.algorithms.NoiseLinf.foolbox", fails)
     assert cli.main([*run, "--attack", "noise-linf"]) == 1
     assert "this attack is broken (the finished record of this cell is kept)" in capsys.readouterr().out
     assert path.read_text() == before
@@ -377,7 +378,7 @@ def test_a_full_disk_is_one_paragraph(install, folder, capsys, monkeypatch):
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("bbh_bench.store.write_atomically", full)
+    monkeypatch.setattr("bbh_bench.records.store.write_atomically", full)
     refused(capsys, ["run", "--task", "tiny", "--method", "quick", "--seeds", "0"], "No space left", "--records")
 
 

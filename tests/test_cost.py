@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from bbh_bench.cost import PeakMemory, costs, reference_steps
-from bbh_bench.posteriors import Fitted
-from bbh_bench.stages import Stages
+from bbh_bench.running.cost import PeakMemory, costs, reference_steps
+from bbh_bench.running.posterior_cache import Fitted
+from bbh_bench.running.stages import Stages
 from bbh_bench.testing import small_problem
 
 MIB = 2**20

@@ -10,10 +10,10 @@ import pytest
 from helpers import QUICK, TINY, Failing
 
 from bbh_bench.errors import ContractError
-from bbh_bench.executors import inline, processes
-from bbh_bench.plan import Cell
-from bbh_bench.provenance import provenance
-from bbh_bench.runner import Bench
+from bbh_bench.running.executors import inline, processes
+from bbh_bench.running.plan import Cell
+from bbh_bench.running.provenance import provenance
+from bbh_bench.running.runner import Bench
 
 
 @dataclass(frozen=True)

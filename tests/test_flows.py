@@ -7,8 +7,8 @@ import torch
 from torch.autograd.functional import jacobian
 from torch.distributions import Normal
 
-from bbh_bench.flows import Planar, RealNvp, flow
-from bbh_bench.stages import seed_everything
+from bbh_bench.inference.flows import Planar, RealNvp, flow
+from bbh_bench.running.stages import seed_everything
 
 
 def strong(module):

@@ -4,10 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bbh_bench.hypernet import Generator, Hypernet, Part, layer_wise, single, sliced
-from bbh_bench.networks import lenet, small_lenet
-from bbh_bench.weights import drawn_shapes
-from bbh_bench.wide import WideLinear
+from bbh_bench.inference.hypernet import Generator, Hypernet, Part, layer_wise, single, sliced
+from bbh_bench.inference.low_rank_adam import WideLinear
+from bbh_bench.inference.weights import drawn_shapes
+from bbh_bench.tasks.networks import lenet, small_lenet
 
 UNITS = (64, 256, 512)
 PARTITIONS = {"layer-wise": layer_wise, "sliced": sliced, "single": lambda shapes: single(shapes, 130)}

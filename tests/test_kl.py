@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
-from bbh_bench.kl import Discriminator, gaussian_kl, nearest_full, nearest_per_weight
-from bbh_bench.stages import seed_everything
-from bbh_bench.training import adam
+from bbh_bench.inference.kl import Discriminator, gaussian_kl, nearest_full, nearest_per_weight
+from bbh_bench.inference.training import adam
+from bbh_bench.running.stages import seed_everything
 
 # Simulated means of the paper's estimators for q = N(0, s^2) against N(0, 1), in nats a weight.
 SPREADS = [0.1, 0.3, 0.5, 1, 1.5, 2, 5, 20]

@@ -10,8 +10,8 @@ import pytest
 
 from bbh_bench.leaderboard import FILE, board, render, summary
 from bbh_bench.leaderboard.tables import Column, by_task, clear_best, order, statistics
-from bbh_bench.record import SCHEMA, Record, fingerprint
-from bbh_bench.store import Store
+from bbh_bench.records.record import SCHEMA, Record, fingerprint
+from bbh_bench.records.store import Store
 
 PUBLISHED = Path(__file__).parents[1] / "leaderboard"
 
@@ -155,7 +155,7 @@ def test_an_empty_board_says_so(tmp_path):
 
 
 def test_rendering_imports_neither_torch_nor_a_method():
-    code = "import sys; import bbh_bench.leaderboard, bbh_bench.store; sys.exit('torch' in sys.modules)"
+    code = "import sys; import bbh_bench.leaderboard, bbh_bench.records.store; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

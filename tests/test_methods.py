@@ -10,14 +10,14 @@ from torch import nn
 
 from bbh_bench.api import Posterior
 from bbh_bench.errors import ContractError
+from bbh_bench.inference.training import Diverged, kernels, negative_log_prior
 from bbh_bench.methods.dropout import Dropout, DropoutPosterior, _masks, live_dropout, with_sites
 from bbh_bench.methods.ensemble import Ensemble, EnsemblePosterior
 from bbh_bench.methods.map import Map, PointPosterior
-from bbh_bench.networks import lenet
 from bbh_bench.plugins import plugins
-from bbh_bench.stages import seed_everything
+from bbh_bench.running.stages import seed_everything
+from bbh_bench.tasks.networks import lenet
 from bbh_bench.testing import check_method, small_problem
-from bbh_bench.training import Diverged, kernels, negative_log_prior
 
 METHODS = [
     *plugins(external=False).catalogue().methods.things(),

@@ -6,8 +6,8 @@ import torch
 from sklearn.metrics import accuracy_score, auc, log_loss
 from torchmetrics.functional.classification import binary_auroc, binary_average_precision
 
-from bbh_bench import metrics
-from bbh_bench.predictive import Predictions
+from bbh_bench.evaluation import metrics
+from bbh_bench.evaluation.predictive import Predictions
 
 
 def predictions(probs) -> Predictions:

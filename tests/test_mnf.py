@@ -11,11 +11,11 @@ from torch import nn
 from torch.distributions import Normal, kl_divergence
 
 from bbh_bench.errors import ContractError
+from bbh_bench.inference.training import adam
+from bbh_bench.inference.weights import forward, layers
 from bbh_bench.methods.mnf import Mnf, MnfLayer
-from bbh_bench.stages import seed_everything
+from bbh_bench.running.stages import seed_everything
 from bbh_bench.testing import small_network, small_problem
-from bbh_bench.training import adam
-from bbh_bench.weights import forward, layers
 
 CASES = {
     "dense": (lambda: nn.Linear(6, 4), (6,)),

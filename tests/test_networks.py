@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from bbh_bench.networks import ChannelsLast, initialise, lenet, small_lenet
+from bbh_bench.tasks.networks import ChannelsLast, initialise, lenet, small_lenet
 
 
 def test_parameter_counts():

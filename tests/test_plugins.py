@@ -8,10 +8,10 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from bbh_bench import hookimpl, plugins
-from bbh_bench.attacks import Boundary, Fgsm, Transfer
+from bbh_bench.attacks.algorithms import Boundary, Fgsm, Transfer
 from bbh_bench.errors import UnknownName
+from bbh_bench.evaluation.metrics import bbh_metrics
 from bbh_bench.methods.map import Map
-from bbh_bench.metrics import bbh_metrics
 from bbh_bench.tasks import digits5
 
 

@@ -13,12 +13,12 @@ from bbh_bench.methods.bbh import LAYER_WISE, SINGLE, SLICED
 from bbh_bench.methods.dropout import Dropout
 from bbh_bench.methods.ensemble import Ensemble
 from bbh_bench.methods.mnf import Mnf
-from bbh_bench.plan import Cell
-from bbh_bench.posteriors import Fitted, Posteriors, fit_key
-from bbh_bench.progress import Progress
-from bbh_bench.provenance import provenance
-from bbh_bench.runner import Bench, run_cell
-from bbh_bench.stages import seed_everything
+from bbh_bench.running.plan import Cell
+from bbh_bench.running.posterior_cache import Fitted, Posteriors, fit_key
+from bbh_bench.running.progress import Progress
+from bbh_bench.running.provenance import provenance
+from bbh_bench.running.runner import Bench, run_cell
+from bbh_bench.running.stages import seed_everything
 from bbh_bench.testing import small_problem
 
 METHODS = [QUICK, Ensemble(members=2), Dropout(), Bbb(), Mnf(), LAYER_WISE, SLICED, SINGLE]

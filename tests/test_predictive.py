@@ -6,7 +6,7 @@ import torch
 from torch.distributions import Categorical
 
 from bbh_bench.errors import ContractError
-from bbh_bench.predictive import decode, log_mean_softmax, predict
+from bbh_bench.evaluation.predictive import decode, log_mean_softmax, predict
 
 
 def stored(networks, x, device, classes=5):

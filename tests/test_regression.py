@@ -11,16 +11,16 @@ from scipy.stats import norm
 
 from bbh_bench.api import Gaussian, Posterior
 from bbh_bench.errors import ContractError
+from bbh_bench.evaluation.scoring import _mixture, regression
 from bbh_bench.leaderboard import figures, render
 from bbh_bench.leaderboard.tables import by_task
 from bbh_bench.methods.dropout import Dropout
 from bbh_bench.methods.map import Map
-from bbh_bench.plan import Cell
-from bbh_bench.progress import Progress
-from bbh_bench.provenance import provenance
-from bbh_bench.runner import Bench, run_cell
-from bbh_bench.scoring import _mixture, regression
-from bbh_bench.stages import Stages
+from bbh_bench.running.plan import Cell
+from bbh_bench.running.progress import Progress
+from bbh_bench.running.provenance import provenance
+from bbh_bench.running.runner import Bench, run_cell
+from bbh_bench.running.stages import Stages
 from bbh_bench.tasks import toy
 
 

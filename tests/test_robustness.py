@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss, roc_auc_score
 
-from bbh_bench.predictive import predict
-from bbh_bench.robustness import accuracy_area, attacks, intervals, robustness, worst_case
+from bbh_bench.attacks.robustness import accuracy_area, attacks, intervals, robustness, worst_case
+from bbh_bench.evaluation.predictive import predict
 
 LABELS = np.arange(60, dtype=np.uint8) % 4
 

@@ -14,19 +14,19 @@ from helpers import QUICK, TINY, Failing
 
 from bbh_bench import hookimpl
 from bbh_bench.api import Metric, Posterior
-from bbh_bench.attacks import NoiseLinf
+from bbh_bench.attacks.algorithms import NoiseLinf
 from bbh_bench.errors import BenchError, ContractError, RecordError, UnknownName
 from bbh_bench.methods.dropout import Dropout
 from bbh_bench.methods.ensemble import Ensemble
 from bbh_bench.methods.map import Map
-from bbh_bench.plan import Cell, plan, seeds, unfinished
 from bbh_bench.plugins import Entry, Shelf, plugins
-from bbh_bench.progress import Progress
-from bbh_bench.provenance import command, provenance
-from bbh_bench.record import SCHEMA, describe, fingerprint
-from bbh_bench.runner import Bench, run_cell
-from bbh_bench.stages import Stages, seed_everything
-from bbh_bench.store import Store
+from bbh_bench.records.record import SCHEMA, describe, fingerprint
+from bbh_bench.records.store import Store
+from bbh_bench.running.plan import Cell, plan, seeds, unfinished
+from bbh_bench.running.progress import Progress
+from bbh_bench.running.provenance import command, provenance
+from bbh_bench.running.runner import Bench, run_cell
+from bbh_bench.running.stages import Stages, seed_everything
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from bbh_bench.predictive import decode, predict
-from bbh_bench.scoring import classification, entropy_cdf
+from bbh_bench.evaluation.predictive import decode, predict
+from bbh_bench.evaluation.scoring import classification, entropy_cdf
 
 
 def made(seed, n=60, scale=2.0):

@@ -10,13 +10,13 @@ import torch
 from helpers import TINY
 from torchvision.transforms.v2.functional import InterpolationMode, gaussian_blur, rotate
 
+from bbh_bench.evaluation.predictive import decode
+from bbh_bench.evaluation.scoring import shift_curve
 from bbh_bench.methods.map import Map
 from bbh_bench.plugins import plugins
-from bbh_bench.predictive import decode
-from bbh_bench.scoring import shift_curve
-from bbh_bench.shifts import Mixup, Rotation, Swelling, bulge
-from bbh_bench.stages import Stages
+from bbh_bench.running.stages import Stages
 from bbh_bench.tasks import digits5, mnist
+from bbh_bench.tasks.shifts import Mixup, Rotation, Swelling, bulge
 
 
 @pytest.fixture(scope="module")

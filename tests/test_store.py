@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from bbh_bench.errors import RecordError
-from bbh_bench.record import SCHEMA, Record
-from bbh_bench.store import Store, write_atomically
+from bbh_bench.records.record import SCHEMA, Record
+from bbh_bench.records.store import Store, write_atomically
 
 
 @pytest.fixture

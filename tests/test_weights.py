@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from bbh_bench.networks import lenet, small_lenet
-from bbh_bench.weights import MANY_DRAWS, WeightPosterior, batched, forward, noise_like
+from bbh_bench.inference.weights import MANY_DRAWS, WeightPosterior, batched, forward, noise_like
+from bbh_bench.tasks.networks import lenet, small_lenet
 
 
 def mlp():

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from bbh_bench.wide import BLOCK, WideAdam, WideLinear
+from bbh_bench.inference.low_rank_adam import BLOCK, WideAdam, WideLinear
 
 
 def test_the_steps_are_those_of_adam_on_the_whole_gradient():

@@ -6,7 +6,7 @@ from pathlib import Path
 from bbh_bench.leaderboard import figures
 from bbh_bench.leaderboard.markdown import board, summary
 from bbh_bench.leaderboard.tables import by_task
-from bbh_bench.record import Record
+from bbh_bench.records.record import Record
 
 __all__ = ["FILE", "board", "render", "summary"]
 
@@ -15,7 +15,7 @@ FILE = "LEADERBOARD.md"
 
 def render(records: Iterable[Record], out: Path) -> Path:
     """Write the board of these records to ``out``/LEADERBOARD.md, its figures beside it, and return its path."""
-    from bbh_bench.store import write_atomically  # noqa: PLC0415
+    from bbh_bench.records.store import write_atomically  # noqa: PLC0415
 
     out.mkdir(parents=True, exist_ok=True)
     records = list(records)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from bbh_bench.leaderboard.tables import TaskRecords, order
-from bbh_bench.record import Record
+from bbh_bench.records.record import Record
 
 COLUMNS = 3
 Y_RANGE = (-100, 100)  # as in the paper's first figure

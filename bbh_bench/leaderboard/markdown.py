@@ -4,9 +4,9 @@ from tabulate import tabulate
 
 from bbh_bench.leaderboard import figures, reproduction
 from bbh_bench.leaderboard.rendering import markdown_table, score, table
+from bbh_bench.leaderboard.robustness import NORMS, badges, struck_out, under_attack
 from bbh_bench.leaderboard.tables import Column, TaskRecords, by_task
-from bbh_bench.leaderboard.under_attack import NORMS, badges, struck_out, under_attack
-from bbh_bench.record import Record
+from bbh_bench.records.record import Record
 
 PREAMBLE = """# bbh_bench leaderboard
 

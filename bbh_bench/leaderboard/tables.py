@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from bbh_bench.record import Record
+from bbh_bench.records.record import Record
 
 CLEAR = 2.0  # combined standard errors between the best and the next
 

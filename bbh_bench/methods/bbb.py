@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from bbh_bench.api import Posterior, Problem
-from bbh_bench.kl import gaussian_kl
-from bbh_bench.training import adam, annealed, minimise
-from bbh_bench.weights import Draws, WeightPosterior, forward, layers, with_layers, with_noise
+from bbh_bench.inference.kl import gaussian_kl
+from bbh_bench.inference.training import adam, annealed, minimise
+from bbh_bench.inference.weights import Draws, WeightPosterior, forward, layers, with_layers, with_noise
 
 
 @dataclass(frozen=True)

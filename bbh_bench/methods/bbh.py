@@ -4,7 +4,7 @@ The posterior over all weights is implicit: a hypernetwork turns noise into weig
 log-likelihood plus an estimate of KL / N from a few draws. This is the paper's method with its reference code's flaws
 mended: biases and kernels share nothing, slices are output units, constants are right, and the optimiser is Adam. Generated
 weights start at the size of the network's own, and change with a step of Adam as slowly as a network's do: without that
-only the layer-wise generator was seen to learn on small data (``bbh_bench.hypernet`` says why).
+only the layer-wise generator was seen to learn on small data (``bbh_bench.inference.hypernet`` says why).
 """
 
 import math
@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from bbh_bench.api import Posterior, Problem
-from bbh_bench.hypernet import Generator, Part, Shapes, layer_wise, single, sliced
-from bbh_bench.kl import Discriminator, nearest_full, nearest_per_weight
-from bbh_bench.training import adam, annealed, minimise
-from bbh_bench.weights import WeightPosterior, drawn_shapes, forward, layers
-from bbh_bench.wide import WideAdam
+from bbh_bench.inference.hypernet import Generator, Part, Shapes, layer_wise, single, sliced
+from bbh_bench.inference.kl import Discriminator, nearest_full, nearest_per_weight
+from bbh_bench.inference.low_rank_adam import WideAdam
+from bbh_bench.inference.training import adam, annealed, minimise
+from bbh_bench.inference.weights import WeightPosterior, drawn_shapes, forward, layers
 
 EPS = 1e-8
 """Adam's. The paper's 1e-5 is larger than most gradients of the head of a large part."""

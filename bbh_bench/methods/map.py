@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from bbh_bench.api import Posterior, Predict, Problem
-from bbh_bench.training import adam, kernels, minimise, negative_log_prior
+from bbh_bench.inference.training import adam, kernels, minimise, negative_log_prior
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from bbh_bench.api import Posterior, Problem
-from bbh_bench.flows import flow
-from bbh_bench.kl import gaussian_kl
-from bbh_bench.training import adam, annealed, minimise
-from bbh_bench.weights import Draws, WeightPosterior, layers, with_layers, with_noise
+from bbh_bench.inference.flows import flow
+from bbh_bench.inference.kl import gaussian_kl
+from bbh_bench.inference.training import adam, annealed, minimise
+from bbh_bench.inference.weights import Draws, WeightPosterior, layers, with_layers, with_noise
 
 
 @dataclass(frozen=True)

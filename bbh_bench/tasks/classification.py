@@ -10,16 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bbh_bench import scoring
-from bbh_bench.adversarial import Surrogates, Terrain, attacked, shared, under
 from bbh_bench.api import Arrays, Attack, Categorical, Check, Curves, Metric, Posterior, Problem, Scores, Stage
-from bbh_bench.attacks import GRID, PGD_L2, PGD_LINF, Boundary, Fgsm, NoiseLinf, PaperFgsm, Transfer
-from bbh_bench.audit import audit
-from bbh_bench.networks import on_device
-from bbh_bench.predictive import predict
-from bbh_bench.record import describe
-from bbh_bench.shifts import Shift, Shifted
-from bbh_bench.threat import Crafted, threat_model
+from bbh_bench.attacks.algorithms import GRID, PGD_L2, PGD_LINF, Boundary, Fgsm, NoiseLinf, PaperFgsm, Transfer
+from bbh_bench.attacks.audit import audit
+from bbh_bench.attacks.evaluate import Surrogates, Terrain, attacked, shared, under
+from bbh_bench.attacks.threat_model import Crafted, threat_model
+from bbh_bench.evaluation import scoring
+from bbh_bench.evaluation.predictive import predict
+from bbh_bench.records.record import describe
+from bbh_bench.tasks.networks import on_device
+from bbh_bench.tasks.shifts import Shift, Shifted
 
 EVALUATION = 2  # goes up when `evaluate` or `scoring.classification` could give another score
 
@@ -120,11 +120,11 @@ class ClassificationTask:
         return LoadedClassification(self, data, {shift.name: shift.apply(*data.test) for shift in self.shifts})
 
     def score(self, arrays: Arrays, metrics: Iterable[Metric]) -> tuple[Scores, Curves]:
-        """See ``bbh_bench.scoring.classification``."""
+        """See ``bbh_bench.evaluation.scoring.classification``."""
         return scoring.classification(arrays, metrics)
 
     def audit(self, arrays: Arrays) -> dict[str, Check]:
-        """See ``bbh_bench.audit``."""
+        """See ``bbh_bench.attacks.audit``."""
         return audit(arrays)
 
     @property

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import torch
 
-from bbh_bench.attacks import PGD_L2, PGD_LINF, Boundary, Fgsm, NoiseLinf, PaperFgsm, Transfer
+from bbh_bench.attacks.algorithms import PGD_L2, PGD_LINF, Boundary, Fgsm, NoiseLinf, PaperFgsm, Transfer
 from bbh_bench.data import check_open, digest, stratified
 from bbh_bench.errors import DataError
-from bbh_bench.networks import small_lenet
 from bbh_bench.tasks.classification import ClassificationTask, ImageData
+from bbh_bench.tasks.networks import small_lenet
 
 DIGEST = "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826"
 TEST, VALIDATION = 270, 91  # of 901, each digit's share kept; 540 are left to train on

@@ -10,9 +10,9 @@ from pathlib import Path
 from torch import Tensor
 
 from bbh_bench.data import DataFile, read_idx_images, read_idx_labels, shuffled
-from bbh_bench.networks import lenet
-from bbh_bench.shifts import Mixup, Rotation, Swelling
 from bbh_bench.tasks.classification import ClassificationTask, ImageData
+from bbh_bench.tasks.networks import lenet
+from bbh_bench.tasks.shifts import Mixup, Rotation, Swelling
 
 VALIDATION = 5000
 OPTIONAL_OUTLIERS = 2000  # images of each further outlier set

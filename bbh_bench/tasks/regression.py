@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from bbh_bench import scoring
 from bbh_bench.api import Arrays, Curves, Gaussian, Metric, Posterior, Problem, Scores, Stage
 from bbh_bench.data import check_open, digest
 from bbh_bench.errors import ContractError
-from bbh_bench.networks import on_device
+from bbh_bench.evaluation import scoring
+from bbh_bench.tasks.networks import on_device
 
 EVALUATION = 1  # goes up when `evaluate` or `scoring.regression` could give another score
 
@@ -69,7 +69,7 @@ class RegressionTask:
         return LoadedRegression(self, self.make())
 
     def score(self, arrays: Arrays, metrics: Iterable[Metric]) -> tuple[Scores, Curves]:
-        """See ``bbh_bench.scoring.regression``; metrics of classifications don't apply."""
+        """See ``bbh_bench.evaluation.scoring.regression``; metrics of classifications don't apply."""
         return scoring.regression(arrays)
 
 

@@ -7,7 +7,7 @@ regression that it imitates (Hernandez-Lobato & Adams 2015) is usually read with
 import numpy as np
 from torch import nn
 
-from bbh_bench.networks import initialise
+from bbh_bench.tasks.networks import initialise
 from bbh_bench.tasks.regression import LineData, RegressionTask
 
 NOISE = 9.0

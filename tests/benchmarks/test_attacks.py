@@ -8,14 +8,14 @@ import torch
 from test_prediction import plain
 from torch import nn
 
-from bbh_bench.attacks import PGD_LINF
+from bbh_bench.attacks.algorithms import PGD_LINF
+from bbh_bench.attacks.threat_model import craft
+from bbh_bench.inference.weights import WeightPosterior
 from bbh_bench.methods.dropout import DropoutPosterior, with_sites
 from bbh_bench.methods.map import Map
-from bbh_bench.networks import lenet, small_lenet
-from bbh_bench.stages import seed_everything
+from bbh_bench.running.stages import seed_everything
 from bbh_bench.tasks.digits5 import TASK
-from bbh_bench.threat import craft
-from bbh_bench.weights import WeightPosterior
+from bbh_bench.tasks.networks import lenet, small_lenet
 
 CPU = torch.device("cpu")
 DRAWS, STEPS = 16, 3

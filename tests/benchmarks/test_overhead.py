@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 from conftest import note
 
-from bbh_bench.plan import Cell
 from bbh_bench.plugins import plugins
-from bbh_bench.progress import Progress
-from bbh_bench.provenance import provenance
-from bbh_bench.runner import Bench, run_cell, warm_up
+from bbh_bench.running.plan import Cell
+from bbh_bench.running.progress import Progress
+from bbh_bench.running.provenance import provenance
+from bbh_bench.running.runner import Bench, run_cell, warm_up
 from bbh_bench.tasks import digits5
 
 

@@ -3,10 +3,10 @@
 import torch
 from torch import nn
 
+from bbh_bench.evaluation.predictive import predict
+from bbh_bench.inference.weights import WeightPosterior
 from bbh_bench.methods.dropout import DropoutPosterior, with_sites
-from bbh_bench.networks import lenet
-from bbh_bench.predictive import predict
-from bbh_bench.weights import WeightPosterior
+from bbh_bench.tasks.networks import lenet
 
 CPU = torch.device("cpu")
 DRAWS = 20

@@ -13,12 +13,12 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from bbh_bench.api import Categorical, Problem
-from bbh_bench.cost import reference_steps
 from bbh_bench.methods.bbb import Bbb
 from bbh_bench.methods.bbh import SINGLE, Bbh
 from bbh_bench.methods.dropout import live_dropout
 from bbh_bench.methods.map import Map
-from bbh_bench.networks import lenet
+from bbh_bench.running.cost import reference_steps
+from bbh_bench.tasks.networks import lenet
 
 STEPS = 5
 BATCH = 128

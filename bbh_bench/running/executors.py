@@ -13,11 +13,11 @@ import torch
 
 from bbh_bench.api import Arrays, LoadedTask
 from bbh_bench.errors import ContractError
-from bbh_bench.plan import Cell
 from bbh_bench.plugins import plugins
-from bbh_bench.progress import Progress
-from bbh_bench.record import Record
-from bbh_bench.runner import Bench, failure, run_cell, warm_up
+from bbh_bench.records.record import Record
+from bbh_bench.running.plan import Cell
+from bbh_bench.running.progress import Progress
+from bbh_bench.running.runner import Bench, failure, run_cell, warm_up
 
 Results = Generator[tuple[Cell, Record, Arrays], None, None]
 PATIENCE = 10.0  # seconds for a process to end before it is killed

@@ -15,7 +15,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from bbh_bench.errors import RecordError
-from bbh_bench.record import Record
+from bbh_bench.records.record import Record
 
 
 class Store:

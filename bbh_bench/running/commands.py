@@ -12,17 +12,17 @@ import torch
 from bbh_bench.api import Arrays, Curves, LoadedTask, Scores, Task
 from bbh_bench.data import data_folder
 from bbh_bench.errors import BenchError, RecordError
-from bbh_bench.executors import inline, processes
+from bbh_bench.evaluation.scoring import BETTER
 from bbh_bench.leaderboard import render, summary
-from bbh_bench.plan import Selection, attacks_of, plan, unfinished
-from bbh_bench.plan import seeds as parse_seeds
 from bbh_bench.plugins import Catalogue, plugins
-from bbh_bench.posteriors import Posteriors
-from bbh_bench.provenance import provenance
-from bbh_bench.record import Record, describe, fingerprint
-from bbh_bench.runner import Bench, audit_of
-from bbh_bench.scoring import BETTER
-from bbh_bench.store import Store, write_atomically
+from bbh_bench.records.record import Record, describe, fingerprint
+from bbh_bench.records.store import Store, write_atomically
+from bbh_bench.running.executors import inline, processes
+from bbh_bench.running.plan import Selection, attacks_of, plan, unfinished
+from bbh_bench.running.plan import seeds as parse_seeds
+from bbh_bench.running.posterior_cache import Posteriors
+from bbh_bench.running.provenance import provenance
+from bbh_bench.running.runner import Bench, audit_of
 
 SAME = 1e-9  # relative
 

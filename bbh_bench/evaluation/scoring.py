@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from bbh_bench.api import Arrays, Curves, Metric, Scores
-from bbh_bench.predictive import Predictions, decode
-from bbh_bench.robustness import robustness
+from bbh_bench.attacks.robustness import robustness
+from bbh_bench.evaluation.predictive import Predictions, decode
 
 CDF_POINTS = 101
 BETTER = {

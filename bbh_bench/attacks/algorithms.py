@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bbh_bench.api import Attack, Method
-from bbh_bench.ascent import Answer, raising_log_odds, rising
+from bbh_bench.attacks.gradient import Answer, raising_log_odds, rising
 from bbh_bench.hookspecs import hookimpl
 from bbh_bench.methods.map import Map
 

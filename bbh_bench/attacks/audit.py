@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from bbh_bench.api import Arrays, Check
-from bbh_bench.robustness import Attacked, attacks
+from bbh_bench.attacks.robustness import Attacked, attacks
 
 AUDITED, ONE_STEP = "pgd-linf", "fgsm"
 NO_WEAKER = 2.0

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 
 from bbh_bench.api import Metric, Scope
+from bbh_bench.evaluation.predictive import Predictions
 from bbh_bench.hookspecs import hookimpl
-from bbh_bench.predictive import Predictions
 
 
 def error(predictions: Predictions, labels: np.ndarray) -> float:

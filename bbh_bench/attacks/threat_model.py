@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from bbh_bench.api import Attack, Predict, Terms
 from bbh_bench.errors import ContractError
-from bbh_bench.predictive import chunk_size, log_mean_softmax
+from bbh_bench.evaluation.predictive import chunk_size, log_mean_softmax
 
 TOLERANCE = 1e-5  # float32 rounding of a sum and a difference of pixels in [0, 1]
 VERSION = 1  # goes up when the attacker may do something else

@@ -6,8 +6,8 @@ from functools import cached_property
 import numpy as np
 
 from bbh_bench.api import Arrays, Curves, Scores
-from bbh_bench.metrics import auroc, entropy, entropy_auc, nll
-from bbh_bench.predictive import STORED, Predictions, decode
+from bbh_bench.evaluation.metrics import auroc, entropy, entropy_auc, nll
+from bbh_bench.evaluation.predictive import STORED, Predictions, decode
 
 LEVEL = 0.95
 """Of the intervals around accuracies."""

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bbh_bench.threat import stretched
+from bbh_bench.attacks.threat_model import stretched
 
 Answer = tuple[None, list[Tensor], None]
 """As Foolbox's attacks answer: the second is the images, clipped to the ball, at each epsilon."""

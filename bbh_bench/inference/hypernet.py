@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bbh_bench.weights import Draws
-from bbh_bench.wide import WIDE, WideLinear
+from bbh_bench.inference.low_rank_adam import WIDE, WideLinear
+from bbh_bench.inference.weights import Draws
 
 Shapes = Mapping[str, torch.Size]
 

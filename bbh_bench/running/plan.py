@@ -9,8 +9,8 @@ from typing import Any
 from bbh_bench.api import Attack, Method, Task
 from bbh_bench.errors import BenchError, ContractError, RecordError
 from bbh_bench.plugins import DISTRIBUTION, Catalogue, Entry
-from bbh_bench.record import Record, cell_path, describe, fingerprint
-from bbh_bench.store import Store
+from bbh_bench.records.record import Record, cell_path, describe, fingerprint
+from bbh_bench.records.store import Store
 
 
 @dataclass(frozen=True)

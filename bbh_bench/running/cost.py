@@ -16,8 +16,8 @@ from statistics import median
 import torch
 
 from bbh_bench.api import Problem
-from bbh_bench.posteriors import Fitted
-from bbh_bench.stages import Stages, synchronise
+from bbh_bench.running.posterior_cache import Fitted
+from bbh_bench.running.stages import Stages, synchronise
 
 REFERENCE_STEPS = 15
 

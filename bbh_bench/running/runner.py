@@ -15,15 +15,15 @@ from typing import Any
 import torch
 
 from bbh_bench.api import Arrays, LoadedTask, Metric, Problem, Task
-from bbh_bench.cost import PeakMemory, costs, reference_steps
 from bbh_bench.data import sealed
 from bbh_bench.errors import ContractError
-from bbh_bench.plan import Cell, attacks_of
-from bbh_bench.posteriors import Fitted, Posteriors, fit_key
-from bbh_bench.progress import Progress
-from bbh_bench.record import SCHEMA, Record, describe, fingerprint
-from bbh_bench.scoring import BETTER
-from bbh_bench.stages import Stages, cpu_threads, seed_everything
+from bbh_bench.evaluation.scoring import BETTER
+from bbh_bench.records.record import SCHEMA, Record, describe, fingerprint
+from bbh_bench.running.cost import PeakMemory, costs, reference_steps
+from bbh_bench.running.plan import Cell, attacks_of
+from bbh_bench.running.posterior_cache import Fitted, Posteriors, fit_key
+from bbh_bench.running.progress import Progress
+from bbh_bench.running.stages import Stages, cpu_threads, seed_everything
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 
 from bbh_bench.api import Arrays, Attack, Posterior, Predict, Problem, Stage, Terms
-from bbh_bench.ascent import log_odds_against
+from bbh_bench.attacks.gradient import log_odds_against
+from bbh_bench.attacks.threat_model import Crafted, craft, distance, stretched
 from bbh_bench.data import stratified
-from bbh_bench.predictive import chunk_size, log_mean_softmax, predict
-from bbh_bench.threat import Crafted, craft, distance, stretched
+from bbh_bench.evaluation.predictive import chunk_size, log_mean_softmax, predict
 
 STRETCHES = (1.0, 1.02, 1.05, 1.1, 1.2, 1.5, 2.0)
 """Of a smallest perturbation: it ends at the boundary of the attacker's networks, and that of fresh ones is elsewhere."""

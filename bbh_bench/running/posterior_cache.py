@@ -16,8 +16,8 @@ from torch import Tensor
 
 from bbh_bench.api import Method, Posterior, Problem
 from bbh_bench.errors import BenchError
-from bbh_bench.record import describe
-from bbh_bench.store import atomically
+from bbh_bench.records.record import describe
+from bbh_bench.records.store import atomically
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""What methods are built from: training, weight distributions, divergences, flows, weight generators."""
