@@ -1,13 +1,14 @@
-"""The nouns of the suite: what a plugin brings and what it is given.
+"""The contracts between the suite and its plugins: what a plugin provides, and what it is given.
 
-A method returns a posterior, ``posterior.sample(n)`` freezes n networks as one differentiable function, and everything
-that is scored sees only that function.
+A method returns a posterior. ``posterior.sample(n)`` freezes n networks as one differentiable function from inputs to logits.
+Prediction, attacks and scores use that function and nothing else, so that all methods are treated alike.
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -16,42 +17,52 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Predict: TypeAlias = Callable[[Tensor], Tensor]
-"""Inputs ``[B, ...]`` -> outputs of n frozen networks ``[n, B, K]``: logits, or the mean for regression.
+from bbh_bench.records.identity import describe, fingerprint
+from bbh_bench.records.record import Check, Direction
 
-The same inputs give the same outputs at every call, an image's outputs don't depend on the other images of the batch,
-and the function is differentiable in its input unless its posterior says otherwise.
+PredictFn: TypeAlias = Callable[[Tensor], Tensor]
+"""Inputs ``[B, ...]`` -> outputs of n frozen networks ``[n, B, K]``: logits for classification, not probabilities; the mean
+for regression, K = 1.
+
+The same inputs give the same outputs at every call. The outputs of one input do not depend on the rest of the batch. The
+function is differentiable with respect to its input, unless the posterior says otherwise.
 """
 
 
 class Posterior(Protocol):
-    """What a method has learnt: a distribution over networks. Inherit for the default of ``differentiable``."""
+    """A distribution over networks, as a method has fitted it."""
 
     parameters: int
-    """How many numbers were learnt and are kept for prediction: the size column of the leaderboard."""
+    """Number of parameters kept for prediction: the size column of the leaderboard."""
 
     differentiable: bool = True
-    """Whether gradients with respect to inputs flow. False spares the posterior from gradient attacks: it gets a dash."""
+    """Whether outputs have gradients with respect to inputs. If False, the posterior is not attacked and gets a dash. May be
+    left out."""
 
-    def sample(self, n: int) -> Predict:
-        """Freeze n draws, made with torch's global random generator, which the runner has seeded.
+    def sample(self, n: int) -> PredictFn:
+        """Freeze n networks, sampled with torch's global random generator, which the runner has seeded.
 
-        A posterior with fewer networks than n (one, for a point estimate) returns those it has.
+        A posterior that has fewer than n networks (one, for a point estimate) returns those that it has.
         """
         ...
 
 
+def is_differentiable(posterior: Posterior) -> bool:
+    """``posterior.differentiable``, which a third party's posterior may leave out: then True."""
+    return bool(getattr(posterior, "differentiable", True))
+
+
 class Likelihood(Protocol):
-    """How well outputs explain targets."""
+    """How well outputs explain targets. Write it as a frozen dataclass."""
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Outputs ``[B, K]`` and targets ``[B]`` -> the batch's mean negative log-likelihood, a scalar, in nats."""
+        """Outputs ``[B, K]`` and targets ``[B]`` -> mean negative log-likelihood of the batch, a scalar, in nats."""
         ...
 
 
 @dataclass(frozen=True)
 class Categorical:
-    """Classes: the outputs are logits ``[B, K]``, the targets class numbers ``[B]``."""
+    """Classification: outputs are logits ``[B, K]``, targets are class indices ``[B]``."""
 
     classes: int
 
@@ -62,172 +73,191 @@ class Categorical:
 
 @dataclass(frozen=True)
 class Gaussian:
-    """A number with normal noise of a known standard deviation: the outputs are means ``[B, 1]``, the targets ``[B]``."""
+    """Regression with normal noise of known standard deviation: outputs are means ``[B, 1]``, targets are ``[B]``."""
 
     std: float
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Minus the log-density, with its constant, averaged over the batch."""
+        """Negative log-density, including its constant, averaged over the batch."""
         error = (targets - outputs.squeeze(-1)) / self.std
         return error.square().mean() / 2 + math.log(self.std * math.sqrt(2 * math.pi))
 
 
-def _silent(fraction: float, loss: float) -> None:
+def _no_progress(fraction: float, loss: float) -> None:
     pass
 
 
 @dataclass(frozen=True)
 class Problem:
-    """All that a method may see: training data, an architecture, a likelihood and a budget. Test data aren't in it."""
+    """Everything that a method may use: training data, an architecture, a likelihood and a budget. No test data."""
 
     x: Tensor
-    """Training inputs ``[N, ...]``, on the device the method is to use."""
+    """Training inputs ``[N, ...]``, on the device that the method should use."""
     y: Tensor
-    """Training targets ``[N]``."""
+    """Training targets ``[N]``, on the same device."""
     network: Callable[[], nn.Module]
-    """Makes a fresh network on that device, initialised with torch's global random generator.
+    """Builds a new network on that device, initialised with torch's global random generator.
 
-    A plain module of standard layers; ``nn.Dropout(p=0)`` marks the places where a method may drop units.
+    A module of standard layers. ``nn.Dropout(p=0)`` marks the places where a method may drop units.
     """
     likelihood: Likelihood
     epochs: int
     batch_size: int
-    progress: Callable[[float, float], None] = _silent
-    """Tells the runner the share of ``fit`` that is done, in [0, 1], and the current loss."""
+    progress: Callable[[float, float], None] = _no_progress
+    """``progress(fraction, loss)`` reports the completed fraction of ``fit``, in [0, 1], and the current loss."""
 
     @property
     def steps(self) -> int:
-        """How many batches one call of ``batches`` gives."""
+        """Number of batches that one call of ``batches`` yields."""
         return self.epochs * -(-len(self.x) // self.batch_size)
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """The whole budget, shuffled anew every epoch. An ensemble takes it once a member, and pays for it in time."""
+        """The whole budget, in a new random order every epoch. An ensemble iterates over it once per member."""
         for _ in range(self.epochs):
             for index in torch.randperm(len(self.x), device=self.x.device).split(self.batch_size):
                 yield self.x[index], self.y[index]
 
 
 class Method(Protocol):
-    """Learns a posterior. Write it as a frozen dataclass: its fields are its hyperparameters, and are recorded."""
+    """Fits a posterior. Write it as a frozen dataclass: its fields are its hyperparameters, and are recorded."""
 
     @property
     def name(self) -> str:
-        """Lower-case letters, digits and hyphens: the row's name and the folder of its records."""
-        ...
-
-    def fit(self, problem: Problem) -> Posterior:
-        """Learn from the problem's data within its budget, with torch's global random generator alone."""
-        ...
-
-
-class Attack(Protocol):
-    """A named, versioned setting of a Foolbox attack. Write it as a frozen dataclass.
-
-    It may have the fields of ``Terms`` as well, which have defaults.
-    """
-
-    @property
-    def name(self) -> str:
-        """Lower-case letters, digits and hyphens."""
+        """Lower-case letters, digits, hyphens and underscores: the name of its row and of the folder of its records."""
         ...
 
     @property
     def version(self) -> int:
-        """Goes up when the same posterior could get another result."""
+        """Raise it when the same hyperparameters could give another posterior."""
         ...
 
-    @property
-    def norm(self) -> Literal["linf", "l2"]:
-        """The norm in which ``epsilons`` are measured, over an image's pixels, in units of the pixels."""
-        ...
-
-    @property
-    def epsilons(self) -> tuple[float, ...]:
-        """Budgets, rising. 0 is allowed and means the clean images."""
-        ...
-
-    @property
-    def draws(self) -> int:
-        """How many frozen draws the attacker takes its gradients from."""
-        ...
-
-    def foolbox(self) -> object:
-        """The Foolbox attack, to be called as ``attack(model, inputs, labels, epsilons=...)``."""
+    def fit(self, problem: Problem) -> Posterior:
+        """Fit to the problem's data within its budget. Use torch's global random generator only."""
         ...
 
 
 @dataclass(frozen=True)
-class Terms:
-    """What an attack may say of itself as well: any of these, as fields of its own."""
+class Architecture:
+    """A network, identified by its name, its version and the shapes of its parameters."""
 
-    access: Literal["white", "black", "transfer"] = "white"
-    """What it uses: gradients of the posterior's networks, their answers alone, or another method's networks."""
+    name: str
+    version: int
+    """Raise it when the same weights could give other outputs."""
+    build: Callable[[], nn.Module]
+    """Returns a newly initialised network."""
+
+    def describe(self) -> dict[str, object]:
+        """Its identity, as JSON values. Layers without parameters do not change it."""
+        with torch.device("meta"):  # shapes only: no memory, no random numbers
+            shapes = [list(weight.shape) for weight in self.build().parameters()]
+        return {"name": self.name, "version": self.version, "parameters": shapes}
+
+
+Norm: TypeAlias = Literal["linf", "l2"]
+Access: TypeAlias = Literal["white", "black", "transfer"]
+RunAttack: TypeAlias = Callable[..., tuple[Any, list[Tensor], Any]]
+"""Called as a Foolbox attack: ``run(model, inputs, labels, epsilons=[...])``. The second part of its result is the list of
+adversarial examples, one tensor ``[B, ...]`` for each epsilon. ``model(inputs)`` gives the log of the mean probabilities
+``[B, K]``, ``model.networks(inputs)`` the logits of the attacker's samples ``[n, B, K]``, ``model.bounds`` the range of pixels."""
+
+
+class AttackAlgorithm(ABC):
+    """How adversarial examples are crafted. Write it as a frozen dataclass: its fields are recorded."""
+
+    @property
+    def minimises(self) -> bool:
+        """Whether it searches for the smallest perturbation that changes the class.
+
+        It is then called with ``epsilons=[None]``, and the perturbation that it finds is scaled to each epsilon.
+        """
+        return False
+
+    @abstractmethod
+    def foolbox(self, norm: Norm) -> RunAttack:
+        """A Foolbox attack, or a function that is called in the same way."""
+
+    def stronger(self) -> Mapping[str, "AttackAlgorithm"]:
+        """Stronger variants by what is increased. The audit compares them with the attack. May be empty."""
+        return {}
+
+
+@dataclass(frozen=True)
+class Attack:
+    """A named, versioned setting of an attack algorithm, with what the attacker may do and know."""
+
+    name: str
+    version: int
+    """Raise it when the same posterior could get another result."""
+    norm: Norm
+    """Norm in which ``epsilons`` are measured, over the pixels of an image, in units of pixel values."""
+    epsilons: tuple[float, ...]
+    """Sizes of the perturbation, increasing. 0 is allowed and means clean images."""
+    algorithm: AttackAlgorithm
+    samples: int = 16
+    """Number of frozen networks that the attacker samples and computes its gradients from."""
+    access: Access = "white"
+    """What it uses: gradients of the posterior's networks, only their predictions, or the networks of another method."""
     images: int | None = None
-    """How many test images it is run on, stratified, the same for every method; None for the task's ``attacked``."""
-    minimises: bool = False
-    """Whether it looks for the smallest perturbation. It is called with ``epsilons=[None]`` then; the perturbation that it
-    finds is stretched, or shrunk, to each epsilon."""
+    """Number of test images, stratified by class, the same for every method. None: as many as the task attacks by default."""
     surrogate: Method | None = None
-    """The method whose networks it attacks instead, fitted to the task's problem with random numbers of the run's seed."""
+    """Transfer attacks: the method whose networks are attacked instead, fitted to the same problem with the run's seed."""
 
-    @staticmethod
-    def of(attack: Attack) -> "Terms":
-        """Those of an attack, with the defaults of what it doesn't say."""
-        said: dict[str, Any] = {field.name: getattr(attack, field.name, field.default) for field in fields(Terms)}
-        return Terms(**said)
+    @property
+    def description(self) -> str:
+        """One line."""
+        return (self.algorithm.__doc__ or "").partition("\n")[0]
 
 
-Scope: TypeAlias = Literal["labelled", "inputs", "outliers"]
+Scope: TypeAlias = Literal["labelled", "inputs", "ood"]
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A number computed from stored predictions, for every set of the task that ``scope`` names.
+    """A score that is computed from stored predictions, for every set of the task that ``scope`` names.
 
     ``labelled``: ``compute(predictions, labels)``, on the test set. ``inputs``: ``compute(predictions)``, on the test set
-    and every outlier set. ``outliers``: ``compute(test, outlier)``, on every outlier set against the test set.
+    and on every OOD set. ``ood``: ``compute(test, ood)``, on every OOD set together with the test set. Predictions are
+    ``bbh_bench.evaluation.predictive.Predictions``; labels are ``[N]``.
     """
 
     name: str
     scope: Scope
-    better: Literal["lower", "higher", "neither"]
-    line: str
-    """What it is, in one line, with its unit."""
+    better: Direction
+    description: str
+    """One line, with the unit."""
     compute: Callable[..., float]
 
 
 Scores: TypeAlias = dict[str, float]
-"""Flat and unrounded: ``test/error``, ``outlier/notmnist/auroc``, ``attack/fgsm/accuracy_area``."""
+"""Flat and unrounded: ``test/error``, ``ood/notmnist/auroc``, ``attack/fgsm/robust_accuracy_auc``."""
 
 Curves: TypeAlias = dict[str, dict[str, list[float]]]
-"""Named curves, each a few columns of equal length: ``test/entropy_cdf`` has ``entropy`` and ``share``."""
+"""Named curves. Each has columns of equal length; the first column is the horizontal axis."""
 
 Arrays: TypeAlias = dict[str, np.ndarray]
-"""What a cell stores of its predictions, and all that its scores are computed from."""
+"""What a cell stores of its predictions. All scores are computed from it."""
 
 
 @dataclass(frozen=True)
-class Check:
-    """One item of a record's audit: whether its figures of robustness mean what they seem to."""
+class Scored:
+    """Everything that is computed from the stored arrays of one cell."""
 
-    verdict: Literal["pass", "fail", "not applicable"]
-    figure: float | None
-    """What was measured, in ``unit``; None where the item doesn't apply."""
-    limit: float | None
-    """The most that passes."""
-    unit: str
-    line: str
-    """What is measured, in one line."""
+    scores: Scores
+    curves: Curves
+    directions: Mapping[str, Direction]
+    """Which values are better, by the last part of a score's name."""
+    audit: Mapping[str, Check] = field(default_factory=dict)
+    """Checks of the attacks, by name. Empty if there were none."""
 
 
 class Stage(Protocol):
-    """Opens a timed part of a cell with random numbers of its own; the runner gives one to ``evaluate``."""
+    """Opens a timed stage of a cell. The runner passes it to ``evaluate``."""
 
     def __call__(self, name: str, images: int = 0) -> AbstractContextManager[None]:
-        """Seed on entry, and book the seconds spent inside, and the images they were spent on, under ``name``.
+        """Seed the random generators from the run's seed and ``name``; add seconds and ``images`` to the stage's totals.
 
-        Names: ``predict``, ``shift/<name>`` for a shift, ``attack/<name>`` and ``judge/<name>`` for an attack, and
-        ``surrogate/<name>`` for what it needs that isn't of this method.
+        Names: ``predict``, ``shift/<name>``, ``attack/<name>`` for crafting adversarial examples, ``evaluate/<name>`` for
+        evaluating them on fresh samples, and ``surrogate/<name>`` for what is not part of the method's own cost.
         """
         ...
 
@@ -236,53 +266,70 @@ class LoadedTask(Protocol):
     """A task with its data in memory."""
 
     def problem(self, device: torch.device) -> Problem:
-        """The method's view: training data on the device, and no other."""
+        """What a method may use: training data on the device, and no other data."""
         ...
 
-    def evaluate(self, posterior: Posterior, device: torch.device, stage: Stage) -> Arrays:
-        """Predict and attack. The arrays are stored, and scores are computed from them as stored."""
+    def evaluate(self, posterior: Posterior, device: torch.device, seed: int, stage: Stage) -> Arrays:
+        """Predict and attack. The returned arrays are stored; ``seed`` is the run's."""
         ...
+
+
+@dataclass(frozen=True)
+class TaskDescription:
+    """What a record stores of a task. All mappings hold JSON values."""
+
+    kind: str
+    """``classification``, ``regression``, or a name of your own: the leaderboard chooses its tables by it."""
+    title: str
+    """One line for a reader of the leaderboard."""
+    headline: str
+    """Name of the score by which methods are ranked, such as ``test/nll``."""
+    fit: Mapping[str, object]
+    """Everything that a fit depends on: digests of the data, architecture, likelihood, budget."""
+    evaluation: Mapping[str, object]
+    """Everything else that scores depend on."""
+    attacks: tuple[Attack, ...] = ()
+    """Those that belong to the task."""
+    extra_attacks: tuple[Attack, ...] = ()
+    """Those that this run adds. They are not part of the fingerprint."""
+    threat_model: Mapping[str, object] | None = None
+    threads: int | None = None
+    """Number of processor threads that its network can use; None for all. A second thread slows a small network down."""
 
 
 class Task(Protocol):
-    """What is learnt, with which network and budget, and how it is judged. Write it as a frozen dataclass."""
+    """Data, a network, a budget and an evaluation. Write it as a frozen dataclass."""
 
     @property
     def name(self) -> str:
-        """Lower-case letters, digits and hyphens."""
+        """Lower-case letters, digits, hyphens and underscores."""
         ...
 
     @property
     def version(self) -> int:
-        """Goes up when any score could change."""
+        """Raise it when any score could change."""
         ...
 
-    @property
-    def title(self) -> str:
-        """One line for a reader of the leaderboard."""
+    def describe(self) -> TaskDescription:
+        """What records store of it. Must not need the data."""
         ...
 
-    @property
-    def headline(self) -> str:
-        """The score by which rows are ordered, such as ``test/error``."""
-        ...
-
-    @property
-    def threads(self) -> int | None:
-        """How many processor threads its network can use; None for all. A small one waits for a second more than it gains."""
-        ...
-
-    def specification(self) -> Mapping[str, object]:
-        """All that the scores depend on, data digests included, as JSON values: its hash is the task's fingerprint."""
+    def with_attacks(self, attacks: Iterable[Attack]) -> "Task":
+        """The same task with extra attacks. Raises ``BenchError`` if its posteriors cannot be attacked."""
         ...
 
     def load(self, folder: Path) -> LoadedTask:
-        """Read and check the data in the data folder, once a run. Raises ``DataError``."""
+        """Read and check the data, once per run. Raises ``DataError``."""
         ...
 
-    def score(self, arrays: Arrays, metrics: Iterable[Metric]) -> tuple[Scores, Curves]:
-        """Scores and curves from stored arrays: no model, no data set, no random numbers.
-
-        A task that attacks may also have ``audit(arrays)``, which gives the items of its audit, ``Check`` by name.
-        """
+    def score(self, arrays: Arrays, metrics: Iterable[Metric]) -> Scored:
+        """Compute scores from stored arrays only: no model, no data set, no random numbers."""
         ...
+
+
+def task_fingerprint(task: Task) -> str:
+    """Hash of name, version and everything that the scores depend on. Two records are comparable if theirs are equal."""
+    told = task.describe()
+    attacks = [describe(attack) for attack in told.attacks]
+    parts = {"fit": describe(told.fit), "evaluation": describe(told.evaluation), "attacks": attacks}
+    return fingerprint({"name": task.name, "version": task.version} | parts)

@@ -1,151 +1,224 @@
-"""A record: all that is known of one cell, as JSON. Reading one needs neither torch nor the plugin that made it."""
+"""A record: everything that is known about one cell, stored as JSON.
 
-import hashlib
+Reading a record needs neither torch nor the plugin whose method it is about. The classes below are the schema: a file that
+does not fit them is refused with the path of the value that is wrong.
+"""
+
 import json
-import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
+
 from bbh_bench.errors import RecordError
+from bbh_bench.records.upgrade import upgraded
 
-SCHEMA = 2  # 2: with `audit`
+SCHEMA = 3
+"""3: identity by name, version and fields; typed sections; warnings. ``upgrade`` reads 1 and 2."""
+
+Verdict = Literal["pass", "fail", "not applicable"]
+Direction = Literal["lower", "higher", "neither"]
+"""Which values of a score are better."""
 
 
-@dataclass(frozen=True)
-class Record:
-    """One cell: method x task x seed, finished or failed."""
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all parts of a record: no field may be missing or unknown."""
+
+
+class Check(Section):
+    """One item of the audit: whether a robustness score can be trusted."""
+
+    verdict: Verdict
+    value: float | None
+    """What was measured, in ``unit``. None if the item does not apply."""
+    limit: float | None
+    """The largest value that passes."""
+    unit: str
+    description: str
+
+
+class TaskInfo(Section):
+    """The task of a cell."""
+
+    name: str
+    version: int
+    kind: str
+    """``classification``, ``regression``, or the kind that a third-party task gives itself."""
+    title: str
+    headline: str
+    """Name of the score by which methods are ranked."""
+    fingerprint: str
+    """Hash of everything that the scores depend on."""
+    attacks: list[dict[str, Any]]
+    """Each attack of the cell as ``identity.describe`` gives it. Empty if the task has none."""
+    threat_model: dict[str, Any] | None
+    """What all attacks have in common. None for a task without attacks."""
+
+
+class Package(Section):
+    """The installed package, or the single file, that provides a method."""
+
+    name: str
+    version: str | None
+    commit: str | None
+    """Git commit of an installation from a repository."""
+    dirty: bool | None
+    """Whether the working tree had uncommitted changes. None if it is not known."""
+
+
+class MethodInfo(Section):
+    """The method of a cell. Its identity is name, version and hyperparameters."""
+
+    name: str
+    version: int
+    description: str
+    hyperparameters: dict[str, Any]
+    package: Package
+    source: str | None
+    """Digest of the source code that defines the method. None if it is not known: in records of schema 2, and for classes that
+    were defined in an interactive session."""
+
+
+class Predictions(Section):
+    """The file of stored arrays, beside the record."""
+
+    file: str
+    sha256: str
+
+
+class Hardware(Section):
+    """The machine. Host names are not recorded."""
+
+    system: str
+    processor: str | None
+    cores: int | None
+    threads: int
+    """Threads that torch used in this cell."""
+    memory_bytes: int | None
+    accelerator: str | None
+
+
+class Provenance(Section):
+    """Code, packages, machine and command of a run."""
+
+    packages: dict[str, str | None]
+    python: str
+    commit: str | None
+    """Commit of bbh_bench. None if it is not installed from a repository."""
+    dirty: bool | None
+    diff: str | None
+    """SHA-256 of ``git diff HEAD`` where the working tree was dirty."""
+    command: str
+    device: str
+    hardware: Hardware
+    started: str
+    """ISO 8601, UTC."""
+    fit: "Provenance | None"
+    """Of the run that fitted the posterior, where it came from the posterior cache."""
+
+
+class Failure(Section):
+    """Why a cell has no scores."""
+
+    type: str
+    message: str
+    location: str
+    """File name and line where the exception was raised: the method's own code if it took part. May be empty."""
+    traceback: str
+
+
+class Record(Section):
+    """One cell: method x task x seed."""
 
     schema: int
     status: Literal["finished", "failed"]
-    task: dict[str, Any]
-    """name, version, title, headline, fingerprint, and of one that attacks ``attacks``, as ``describe`` gives them, and
-    ``threat_model``, what all of them obey."""
-    method: dict[str, Any]
-    """name, distribution, line, and ``hyperparameters`` as ``describe`` gives them."""
+    task: TaskInfo
+    method: MethodInfo
     seed: int
     scores: dict[str, float]
-    """Flat and unrounded; computed from the stored predictions."""
-    better: dict[str, str]
-    """For the last part of each score's name: lower, higher or neither."""
+    """Flat and unrounded, computed from the stored arrays."""
+    directions: dict[str, Direction]
+    """By the last part of a score's name."""
     curves: dict[str, dict[str, list[float]]]
-    audit: dict[str, dict[str, Any]]
-    """``Check`` by name: whether the figures of robustness mean what they seem to. Empty for what wasn't attacked."""
+    """By name; the columns of a curve have equal lengths."""
+    audit: dict[str, Check]
+    """Empty for a posterior that was not attacked."""
     cost: dict[str, float]
-    predictions: dict[str, str]
-    """file, beside the record, and its sha256."""
-    provenance: dict[str, Any]
-    error: dict[str, str]
-    """Of a failed cell: type, message, traceback."""
+    warnings: list[str]
+    """What could not be measured, and why."""
+    predictions: Predictions | None
+    """None for a failed cell."""
+    provenance: Provenance
+    error: Failure | None
+    """None for a finished cell."""
 
     @property
     def path(self) -> Path:
-        """Where the record lies in a store: the path is the identity."""
-        return cell_path(self.task["name"], self.task["version"], self.method["name"], self.seed)
+        """Place of the record in a store."""
+        return cell_path(self.task.name, self.task.version, self.method.name, self.seed)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the cell has scores."""
+        return self.status == "finished"
 
     def to_json(self) -> str:
-        """Indented, keys in the order of the fields, floats to the last bit."""
-        return json.dumps(asdict(self), indent=1, allow_nan=False) + "\n"
+        """Indented, keys in the order of the fields, floats unrounded. Raises ``ValueError`` for NaN and infinity."""
+        return json.dumps(msgspec.to_builtins(self), indent=1, allow_nan=False) + "\n"
 
     @staticmethod
     def read(path: Path) -> "Record":
-        """Raises ``RecordError`` for what isn't a record, and for one of a newer schema."""
+        """Read a record of this schema or an older one. Raises ``RecordError``."""
         try:
-            content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+            content = msgspec.json.decode(path.read_bytes())
         except (OSError, ValueError) as error:
-            raise RecordError(
-                f"The record '{path}' can't be read ({error}). Delete it and run its cell again."
-            ) from error
+            raise RecordError(f"The record '{path}' cannot be read ({_reason(error)}). {_remedy(path)}") from error
         schema = content.get("schema") if isinstance(content, dict) else None
-        if type(schema) is not int:
-            raise RecordError(f"'{path}' is no record: it has no schema number. Delete it, or move it elsewhere.")
+        if type(schema) is not int or schema < 1:
+            raise RecordError(f"'{path}' is not a record: it has no valid schema number. Move it elsewhere, or delete it.")
         if schema > SCHEMA:
             raise RecordError(
-                f"The record '{path}' is of schema {schema} and this bbh-bench reads up to {SCHEMA}. "
+                f"The record '{path}' has schema {schema} and this bbh-bench reads up to {SCHEMA}. "
                 "Upgrade it: pip install --upgrade bbh-bench."
             )
-        if schema == 1:
-            content = {"audit": {}} | content | {"schema": SCHEMA}
-        elif schema < SCHEMA:
-            raise RecordError(f"The record '{path}' is of schema {schema}, which never was. Run its cell again.")
-        expected = {field.name for field in fields(Record)}
-        if content.keys() != expected:
-            wrong = ", ".join(sorted(content.keys() ^ expected))
-            raise RecordError(f"The record '{path}' has missing or unknown fields ({wrong}). Run its cell again.")
         try:
-            return Record(**content)._checked()
+            record = msgspec.convert(upgraded(content), Record)
+            record.check()
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise RecordError(f"The record '{path}' is damaged ({error!r}). Run its cell again.") from error
+            raise RecordError(f"The record '{path}' is damaged ({_reason(error)}). {_remedy(path)}") from error
+        return record
 
-    def _checked(self) -> "Record":
-        """Itself. Raises ``KeyError``, ``TypeError`` or ``ValueError`` for what isn't as ``Record`` says."""
-        _expect(self.task, {"name": str, "version": int, "title": str, "headline": str, "fingerprint": str})
-        _expect(self.method, {"name": str, "distribution": str, "line": str, "hyperparameters": dict})
-        made, optional = self.provenance, (str, type(None))
-        _expect(made, {"packages": dict, "commit": optional, "dirty": (bool, type(None)), "command": str})
-        _expect(made, {"device": str, "hardware": dict, "started": str})
-        _expect(made["hardware"], {"accelerator": optional, "processor": optional, "threads": int})
-        _expect(made["packages"], {"bbh-bench": optional, "torch": optional})
-        _expect({"status": self.status, "seed": self.seed}, {"status": str, "seed": int})
-        for numbers in (self.scores, self.cost):
-            _expect(numbers, dict.fromkeys(numbers, (int, float)))
-        _expect(self.better, dict.fromkeys(self.better, str))
-        for check in self.audit.values():
-            number = (int, float, type(None))
-            _expect(check, {"verdict": str, "figure": number, "limit": number, "unit": str, "line": str})
-            if check["verdict"] not in ("pass", "fail", "not applicable"):
-                raise ValueError(f"verdict {check['verdict']!r}")
-        for curve in self.curves.values():
-            _expect(curve, dict.fromkeys(curve, list))
+    def check(self) -> None:
+        """Raise ``ValueError`` where parts contradict each other."""
+        for name, curve in self.curves.items():
             if len({len(column) for column in curve.values()}) != 1:
-                raise ValueError("a curve has columns of different lengths")
-        if self.status == "finished":
-            _expect(self.predictions, {"file": str, "sha256": str})
-            if self.predictions["file"] != self.path.with_suffix(".npz").name:
-                raise ValueError(f"its predictions are said to be in {self.predictions['file']!r}")
-            if self.task["headline"] not in self.scores:
-                raise ValueError(f"no {self.task['headline']} among its scores")
-        elif self.status == "failed":
-            _expect(self.error, {"type": str, "message": str, "traceback": str})
-        else:
-            raise ValueError(f"status {self.status!r}")
-        return self
-
-
-def _no_number(text: str) -> float:
-    raise ValueError(f"{text} is no number")
-
-
-def _expect(values: Mapping[str, Any], kinds: Mapping[str, Any]) -> None:
-    """Raise ``KeyError`` or ``TypeError`` unless ``values`` is a mapping that has these keys, with values of these kinds."""
-    if not isinstance(values, Mapping):
-        raise TypeError(f"{values!r} where a mapping should be")
-    for key, kind in kinds.items():
-        if not isinstance(values[key], kind):
-            raise TypeError(f"{key} is {values[key]!r}")
+                raise ValueError(f"the columns of the curve '{name}' have different lengths")
+        if not self.finished:
+            if self.error is None:
+                raise ValueError("a failed record must have an error")
+            return
+        if self.predictions is None or self.predictions.file != self.path.with_suffix(".npz").name:
+            raise ValueError(f"the predictions of a finished record must be in '{self.path.with_suffix('.npz').name}'")
+        if self.task.headline not in self.scores:
+            raise ValueError(f"its scores lack the headline, {self.task.headline}")
 
 
 def cell_path(task: str, version: int, method: str, seed: int) -> Path:
-    """``<task>/v<n>/<method>/seed<k>.json``."""
+    """``<task>/v<version>/<method>/seed<seed>.json``."""
     return Path(task) / f"v{version}" / method / f"seed{seed}.json"
 
 
-def fingerprint(specification: Mapping[str, object]) -> str:
-    """The first 16 hexadecimal digits of the SHA-256 of a task's specification as canonical JSON."""
-    canonical = json.dumps(specification, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return f"no {error.args[0]}" if isinstance(error, KeyError) else str(error)
 
 
-def describe(thing: object) -> Any:
-    """A dataclass as JSON values with its class's name, so that ``Ensemble(base=Map())`` says what its base was."""
-    if is_dataclass(thing) and not isinstance(thing, type):
-        named = {"class": f"{type(thing).__module__}.{type(thing).__qualname__}"}
-        return named | {field.name: describe(getattr(thing, field.name)) for field in fields(thing)}
-    if isinstance(thing, Mapping):
-        return {str(key): describe(value) for key, value in thing.items()}
-    if isinstance(thing, list | tuple):
-        return [describe(value) for value in thing]
-    if thing is None or isinstance(thing, bool | int | float | str):
-        return thing
-    return re.sub(r" at 0x[0-9a-f]+", "", repr(thing))  # an address would differ from run to run
+def _remedy(path: Path) -> str:
+    """What a user can do; nothing is to be deleted where there is nothing."""
+    if path.is_dir():
+        example = next(iter(sorted(path.rglob("seed*.json"))), None)
+        return f"Name a record in it, such as '{example}'." if example else "It contains no records."
+    if not path.exists():
+        return "Check the path: records are named <folder>/<task>/v<version>/<method>/seed<seed>.json."
+    return "Restore it, or delete it and run its cell again."
