@@ -96,6 +96,8 @@ class Hardware(Section):
     """Threads that torch used in this cell."""
     memory_bytes: int | None
     accelerator: str | None
+    vector: str | None
+    """Vector instructions that torch uses, such as AVX2. The same cell has the same bits only where these agree."""
 
 
 class Provenance(Section):

@@ -107,6 +107,7 @@ def _fields(described: Any) -> Any:
 def _provenance(provenance: dict[str, Any]) -> dict[str, Any]:
     fields = {"diff": None} | provenance
     fit = fields.get("fit")
+    fields["hardware"] = {"vector": None} | fields["hardware"]
     return fields | {"fit": _provenance({k: v for k, v in fit.items() if k != "fit"}) if fit else None}
 
 
