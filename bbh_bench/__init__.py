@@ -62,11 +62,11 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     if name == "__version__":
-        from importlib.metadata import version  # noqa: PLC0415  (a third of a second, needed by few)
+        from importlib.metadata import version
 
         return version("bbh-bench")
     if name in _HOME:
-        from importlib import import_module  # noqa: PLC0415
+        from importlib import import_module
 
         return getattr(import_module(_HOME[name]), name)
     raise AttributeError(f"module 'bbh_bench' has no attribute '{name}'")

@@ -105,7 +105,7 @@ def _status(name: str) -> int | None:
 
 
 def _lifetime_peak() -> int:
-    import resource  # noqa: PLC0415  (not on every system)
+    import resource
 
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -7,6 +7,6 @@ from bbh_bench.hookspecs import hookimpl
 @hookimpl
 def bbh_tasks() -> list[Task]:
     """The built-in tasks, the default one first."""
-    from bbh_bench.tasks import digits5, mnist, toy  # noqa: PLC0415  (importing a module does nothing; being asked does)
+    from bbh_bench.tasks import digits5, mnist, toy
 
     return [digits5.TASK, mnist.TASK, mnist.SHORT, toy.TASK]
