@@ -1,6 +1,6 @@
 """A run, from names to results: plan, skip finished cells, load data, run, store. The command line and the library call it."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,14 +54,21 @@ class RunOptions:
 def run(
     plugins: Plugins, selection: Selection, options: RunOptions, store: Store | None, observer: Observer
 ) -> Iterator[Result]:
+    """Plan a selection and run its cells: see ``run_cells``."""
+    cells = plan(plugins, selection.tasks, selection.methods, selection.seeds, selection.attacks)
+    return run_cells(cells, plugins, options, store, observer)
+
+
+def run_cells(
+    cells: Sequence[Cell], plugins: Plugins, options: RunOptions, store: Store | None, observer: Observer
+) -> Iterator[Result]:
     """Run the cells that ``store`` does not have yet, store each when it ends, and yield the results of these cells.
 
     Without a store every cell runs. Raises ``BenchError`` before the first cell for what can be known by then.
     """
     device = select_device(options.device)
     folder = data_folder(options.data)
-    cells = plan(plugins, selection.tasks, selection.methods, selection.seeds, selection.attacks)
-    to_run = cells if store is None else unfinished(cells, store, options.replace, options.keep_outdated)
+    to_run = list(cells) if store is None else unfinished(cells, store, options.replace, options.keep_outdated)
     check_folders(store, options.posteriors)
     loaded = load_tasks(to_run, folder)
     context = RunContext(
@@ -121,13 +128,3 @@ def keep(store: Store, result: Result) -> Result | None:
             f"The record '{store.root / record.path}' cannot be written ({error.strerror}). Make room, or name another folder "
             "with --records; finished cells are stored, and the same command continues with the rest."
         ) from error
-
-
-def stored_results(store: Store, cells: Iterable[Cell]) -> Mapping[Path, Result]:
-    """The finished results of ``cells`` that the store has, by path."""
-    results = {}
-    for cell in cells:
-        record = store.get(cell.path)
-        if record is not None and record.finished:
-            results[cell.path] = Result(record, store.arrays(record))
-    return results
