@@ -1,4 +1,4 @@
-"""A task so small that a cell takes a moment, a method that fails, and a regression whose posterior is known."""
+"""A task whose cells take a moment, a method that fails, and a regression whose posterior is known in closed form."""
 
 from dataclasses import dataclass, replace
 
@@ -6,12 +6,16 @@ import torch
 from torch import nn
 
 from bbh_bench.api import Problem
-from bbh_bench.attacks.algorithms import Fgsm
+from bbh_bench.attacks.builtin import FGSM
 from bbh_bench.methods.map import Map
+from bbh_bench.plugins import load_plugins
+from bbh_bench.running.context import RunContext
+from bbh_bench.running.plan import plan
+from bbh_bench.running.provenance import provenance
 from bbh_bench.tasks import digits5
 
 TINY = replace(
-    digits5.TASK, name="tiny", title="a tiny task", version=1, epochs=3, draws=4, attacked=40, attacks=(Fgsm(),)
+    digits5.TASK, name="tiny", title="a tiny task", version=1, epochs=3, samples=4, attacked=40, attacks=(FGSM,)
 )
 QUICK = Map(name="quick", lr=0.01)
 
@@ -21,6 +25,7 @@ class Failing:
     """A method whose fit raises."""
 
     name: str = "failing"
+    version: int = 1
     message: str = "out of luck"
 
     def fit(self, problem):
@@ -94,3 +99,25 @@ def linear_regression():
     x = torch.randn(20, 3, generator=generator) @ torch.tensor([[1.0, 0.6, 0], [0, 0.8, 0.5], [0, 0, 1]])
     y = x @ torch.tensor([1.0, -0.5, 0.3]) + 0.2 + 0.7 * torch.randn(20, generator=generator)
     return LinearRegression(x, y, noise=0.7)
+
+
+def planned(task, method, seed=0, **changes):
+    """The cell of one method, task and seed."""
+    (cell,) = plan(load_plugins(external=False), [task], [method], [seed])
+    return replace(cell, **changes)
+
+
+def context(device="cpu", posteriors=None):
+    """What a run with the built-in metrics would give its cells."""
+    metrics = tuple(load_plugins(external=False).metrics.values())
+    return RunContext(torch.device(device), metrics, provenance(torch.device(device), {"bbh-bench"}), posteriors)
+
+
+class NoProgress:
+    """A ``CellProgress`` that ignores everything."""
+
+    def stage(self, name):
+        pass
+
+    def fitting(self, fraction, loss):
+        pass
