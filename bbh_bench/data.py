@@ -121,7 +121,8 @@ class DataFile:
         try:
             HTTPDownloader(progressbar=sys.stderr.isatty(), chunk_size=2**16)(url, str(packed), caller)
         except HTTPError as error:
-            error.response.close()  # it holds the connection
+            if error.response is not None:
+                error.response.close()  # it holds the connection
             raise
         content = unpack(packed.read_bytes())
         if sha256(content) != self.sha256:
