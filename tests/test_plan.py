@@ -49,6 +49,11 @@ def test_names_and_objects_can_be_mixed_and_repetitions_count_once(builtin):
     assert {cell.package.name for cell in cells} == {"bbh-bench"}
 
 
+def test_two_objects_of_one_name_are_refused(builtin):
+    with pytest.raises(ContractError, match="Two methods have the name 'map'"):
+        plan(builtin, [TINY], ["map", Map(lr=0.5)], [0])
+
+
 def test_an_object_that_breaks_its_contract_is_refused(builtin):
     @dataclass(frozen=True)
     class NoFit:

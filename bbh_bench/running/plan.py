@@ -30,13 +30,13 @@ def plan(
     ``attacks`` are added to those of each task. Raises ``UnknownName``, ``ContractError`` for an object that breaks its
     contract, and ``BenchError`` for attacks on a task that cannot be attacked.
     """
-    chosen = [resolve(plugins.methods, method) for method in _unique(methods)] or _built_in(plugins.methods)
-    added = [resolve(plugins.attacks, attack).value for attack in _unique(attacks)]
+    chosen = _resolve_all(plugins.methods, methods) or _built_in(plugins.methods)
+    added = [entry.value for entry in _resolve_all(plugins.attacks, attacks)]
     packages = {entry.package: package(entry.package, type(entry.value).__module__) for entry in chosen}
     sources = {entry.value.name: source_digest(entry.value) for entry in chosen}
-    numbers = _unique(seeds)
+    numbers = list(dict.fromkeys(seeds))
     cells = []
-    for entry in [resolve(plugins.tasks, task) for task in _unique(tasks)]:
+    for entry in _resolve_all(plugins.tasks, tasks):
         task = entry.value.with_attacks(added) if added else entry.value
         for method in chosen:
             cells += _cells(task, entry.package, method, packages[method.package], sources, numbers)
@@ -76,13 +76,14 @@ def _built_in(methods: Registry[Method]) -> list[Registered[Method]]:
     return [entry for entry in methods.entries.values() if entry.package == PACKAGE]
 
 
-def _unique(items: Iterable[Any]) -> list[Any]:
-    """In order, without repetitions; objects need not be hashable."""
-    unique: list[Any] = []
+def _resolve_all(registry: Registry[T], items: Iterable[str | T]) -> list[Registered[T]]:
+    """Each once. Raises ``ContractError`` for two objects of one name, too: their records would have the same place."""
+    entries: dict[str, Registered[Any]] = {}
     for item in items:
-        if item not in unique:
-            unique.append(item)
-    return unique
+        entry: Registered[Any] = resolve(registry, item)
+        if entries.setdefault(entry.value.name, entry).value != entry.value:
+            raise ContractError(f"Two {registry.kind}s have the name '{entry.value.name}'; give one of them another `name`.")
+    return list(entries.values())
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -93,7 +94,7 @@ def parse_seeds(text: str) -> list[int]:
         if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
             raise BenchError(f"--seeds takes whole numbers and ranges, separated by commas, such as 0,1,2 or 0-2; not '{text}'.")
         seeds += range(int(first), int(last or first) + 1)
-    return _unique(seeds)
+    return list(dict.fromkeys(seeds))
 
 
 def unfinished(cells: Sequence[Cell], store: Store, replace: bool = False, keep_outdated: bool = False) -> list[Cell]:
