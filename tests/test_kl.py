@@ -73,7 +73,7 @@ def test_full_kernel_rewards_unlimited_spread():
 
 
 def test_the_constant_is_once_for_the_full_kernel_and_once_a_weight_for_scalars():
-    """All samples of q are 1 apart, and all but the first equal a sample of the prior: only the constant is unknown."""
+    """All distances are known: samples of q are 1 apart, and all but the first equal a sample of the prior."""
     samples = torch.tensor([[0.0], [1.0], [2.0], [3.0], [4.0]]).expand(5, 7)
     prior = samples + 1  # distance 0 for the last four samples, 1 for the first
     shift = math.log(1e-4)  # sqrt(1e-8) replaces a distance of 0

@@ -83,7 +83,7 @@ def seconds_a_step(method, problem):
     return (times[-1] - times[0]) / (problem.steps - 1)
 
 
-@pytest.mark.filterwarnings("ignore:method 'bbh")  # random labels can't be learnt
+@pytest.mark.filterwarnings("ignore:method 'bbh")  # random labels cannot be learned
 @pytest.mark.parametrize(
     ("method", "goal"),
     [
