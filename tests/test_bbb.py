@@ -1,4 +1,4 @@
-"""Bayes by Backprop against posteriors that are known, and its two ways of drawing against each other."""
+"""Bayes by Backprop against posteriors that are known, and its two ways of sampling against each other."""
 
 from dataclasses import replace
 
@@ -9,8 +9,8 @@ from torch import nn
 from torch.distributions import Normal, kl_divergence
 
 from bbh_bench.errors import ContractError
-from bbh_bench.inference.training import annealed
-from bbh_bench.inference.weights import forward, layers, with_layers
+from bbh_bench.inference.training import annealing_weight
+from bbh_bench.inference.weights import forward, sampled_layers, with_layers
 from bbh_bench.methods.bbb import Bbb, Gaussians, LocalLayer
 from bbh_bench.running.stages import seed_everything
 from bbh_bench.testing import check_method, small_network, small_problem
@@ -20,27 +20,27 @@ from bbh_bench.testing import check_method, small_network, small_problem
 def test_recovers_the_best_factorised_gaussian_of_linear_regression(local):
     """Oracle: the posterior in closed form, whose best factorised Gaussian has its mean and the variances 1 / Lambda_ii."""
     regression = linear_regression()
-    method = Bbb(lr=0.01, log_variance=-5, log_variance_lr=0.01, local=local, likelihood_draws=6)
+    method = Bbb(lr=0.01, log_variance=-5, log_variance_lr=0.01, local=local, likelihood_samples=6)
     seed_everything(0)
     posterior = method.fit(regression.problem(epochs=400))
     mean, std = regression.by_weight(posterior.mean), regression.by_weight(posterior.std)
     best = regression.precision.diagonal() ** -0.5
     assert (
         (mean - regression.mean).abs() < 0.25 * best
-    ).all()  # Adam at a constant rate keeps moving about the optimum
+    ).all()  # Adam at a constant rate keeps moving around the optimum
     assert torch.allclose(std, best, rtol=0.12)
     assert (
         regression.covariance.diagonal().sqrt() > 1.15 * best
     ).any()  # the true marginals are wider: not the same test
 
 
-def test_contract_with_local_units():
+def test_contract_with_local_reparameterisation():
     check_method(Bbb(local=True))
 
 
 def test_the_kl_is_that_of_torch_distributions_over_all_weights_and_biases():
     seed_everything(0)
-    gaussians = Gaussians(layers(small_network(), "bbb"), log_variance=-3)
+    gaussians = Gaussians(sampled_layers(small_network(), "bbb"), log_variance=-3)
     expected = sum(
         kl_divergence(Normal(w, gaussians.std(k)), Normal(0.0, 0.7)).sum() for k, w in gaussians.mean.items()
     )
@@ -48,19 +48,19 @@ def test_the_kl_is_that_of_torch_distributions_over_all_weights_and_biases():
     assert set(gaussians.mean) == {name for name, _ in small_network().named_parameters()}
 
 
-def test_draws_have_the_learnt_mean_and_std():
-    """4,000 draws, five standard errors."""
+def test_samples_have_the_fitted_mean_and_std():
+    """4,000 samples, five standard errors."""
     seed_everything(0)
     posterior = Bbb(log_variance=-2).fit(small_problem(epochs=2))
-    for name, draws in posterior.draw(4000).items():
+    for name, samples in posterior.sample_weights(4000).items():
         mean, std = posterior.mean[name], posterior.std[name]
-        assert ((draws.mean(0) - mean).abs() < 5 * std / 4000**0.5).all()
-        assert torch.allclose(draws.std(0), std, rtol=5 / 8000**0.5)
+        assert ((samples.mean(0) - mean).abs() < 5 * std / 4000**0.5).all()
+        assert torch.allclose(samples.std(0), std, rtol=5 / 8000**0.5)
     assert posterior.parameters == 2 * sum(p.numel() for p in small_network().parameters())
 
 
 class Nested(nn.Module):
-    """Layers inside layers, one used twice, strides and padding, none with a bias but the last, and a normalisation."""
+    """Nested layers, one of them used twice, strides and padding, a bias only in the last layer, and a normalisation layer."""
 
     def __init__(self):
         super().__init__()
@@ -82,47 +82,47 @@ def test_any_network_of_standard_layers(local):
     seed_everything(0)
     posterior = Bbb(local=local, lr=3e-3).fit(problem)
     assert set(posterior.mean) == {"body.0.weight", "twice.weight", "head.weight", "head.bias"}
-    assert not torch.allclose(posterior.network.norm.weight, torch.ones(4))  # a point, and learnt
+    assert not torch.allclose(posterior.network.norm.weight, torch.ones(4))  # a point estimate, and trained
     outputs = posterior.sample(8)(problem.x)
     assert (outputs.softmax(-1).mean(0).argmax(-1) == problem.y).float().mean() > 0.6
 
 
-def test_a_network_without_weights_to_draw_is_refused():
+def test_a_network_without_weights_to_sample_is_rejected():
     problem = replace(small_problem(), network=lambda: nn.Sequential(nn.Flatten(), nn.LayerNorm(36)))
     with pytest.raises(ContractError, match=r"method 'bbb' needs a network with an nn.Linear"):
         Bbb().fit(problem)
 
 
 @pytest.mark.parametrize("layer", [nn.Linear(6, 4), nn.Conv2d(2, 3, 3, stride=2, padding=1)])
-def test_local_units_have_the_mean_and_variance_of_weight_draws(layer):
-    """Oracles: 20,000 weight draws through the layer, and the two moments in closed form for the dense one."""
+def test_local_outputs_have_the_mean_and_variance_of_sampled_weights(layer):
+    """Oracles: the layer with 20,000 samples of its weights, and both moments in closed form for the dense layer."""
     seed_everything(0)
     gaussians = Gaussians({"": layer}, log_variance=-2)
     x = torch.randn(1, 6) if isinstance(layer, nn.Linear) else torch.randn(1, 2, 4, 4)
     n = 20_000
     with torch.no_grad():
-        drawn = forward(layer, gaussians.draw(n), x)[:, 0]
-        local = LocalLayer(layer, gaussians.variances(""))(x.expand(n, *x.shape[1:]))
-        error = 5 * (2 * drawn.var(0) / n).sqrt()
-        assert ((drawn.mean(0) - local.mean(0)).abs() < error).all()
-        assert torch.allclose(drawn.var(0), local.var(0), rtol=5 * (4 / n) ** 0.5)
+        sampled = forward(layer, gaussians.sample(n), x)[:, 0]
+        local = LocalLayer(layer, gaussians.log_variances(""))(x.expand(n, *x.shape[1:]))
+        error = 5 * (2 * sampled.var(0) / n).sqrt()
+        assert ((sampled.mean(0) - local.mean(0)).abs() < error).all()
+        assert torch.allclose(sampled.var(0), local.var(0), rtol=5 * (4 / n) ** 0.5)
         if isinstance(layer, nn.Linear):
             variance = (x.square().sum() + 1) * torch.tensor(-2.0).exp()
             assert torch.allclose(local.var(0), variance.expand(4), rtol=0.05)
 
 
-def test_local_units_are_drawn_for_every_image():
+def test_local_outputs_are_sampled_for_every_image():
     seed_everything(0)
     layer = nn.Linear(6, 4)
-    units = LocalLayer(layer, Gaussians({"": layer}, log_variance=-2).variances(""))(torch.ones(50, 6))
-    assert len(units.unique(dim=0)) == 50
+    outputs = LocalLayer(layer, Gaussians({"": layer}, log_variance=-2).log_variances(""))(torch.ones(50, 6))
+    assert len(outputs.unique(dim=0)) == 50
 
 
-def test_gradients_of_local_units_are_finite_where_all_inputs_are_zero():
+def test_gradients_of_local_outputs_are_finite_where_all_inputs_are_zero():
     layer = nn.Linear(6, 4, bias=False)
     gaussians = Gaussians({"": layer}, log_variance=-9)
     x = torch.zeros(3, 6, requires_grad=True)
-    LocalLayer(layer, gaussians.variances(""))(x).sum().backward()
+    LocalLayer(layer, gaussians.log_variances(""))(x).sum().backward()
     assert x.grad.isfinite().all()
     assert gaussians.log_variance["weight"].grad.isfinite().all()
 
@@ -130,16 +130,16 @@ def test_gradients_of_local_units_are_finite_where_all_inputs_are_zero():
 def test_every_parameter_gets_a_gradient_from_the_kl_and_the_likelihood():
     seed_everything(0)
     network = small_network()
-    gaussians = Gaussians(layers(network, "bbb"), log_variance=-3)
-    everything = [*gaussians.mean.values(), *gaussians.log_variance.values()]
+    gaussians = Gaussians(sampled_layers(network, "bbb"), log_variance=-3)
+    parameters = [*gaussians.mean.values(), *gaussians.log_variance.values()]
     with torch.no_grad():
         for weight in gaussians.mean.values():
-            weight.add_(0.1)  # biases begin at the prior's mean, where the KL has no slope
-    for value in (gaussians.kl(1.0), forward(network, gaussians.draw(2), small_problem().x).square().sum()):
-        assert all(gradient.abs().sum() > 0 for gradient in torch.autograd.grad(value, everything))
+            weight.add_(0.1)  # biases start at the prior's mean, where the KL has no gradient
+    for value in (gaussians.kl(1.0), forward(network, gaussians.sample(2), small_problem().x).square().sum()):
+        assert all(gradient.abs().sum() > 0 for gradient in torch.autograd.grad(value, parameters))
 
 
-def test_stand_ins_are_found_wherever_they_are_and_share_the_weights():
+def test_layers_are_replaced_wherever_they_occur_and_weights_are_shared():
     network = Nested()
     noisy = with_layers(network, {network.twice: nn.Identity()})
     assert isinstance(noisy.twice, nn.Identity)
@@ -149,29 +149,29 @@ def test_stand_ins_are_found_wherever_they_are_and_share_the_weights():
     assert with_layers(network.head, {network.head: network.twice}) is network.twice
 
 
-def test_log_variances_have_a_rate_of_their_own():
-    """Oracle: Adam's steps under a gradient that keeps its sign add up to rate times steps."""
+def test_log_variances_have_their_own_learning_rate():
+    """Oracle: if the gradient keeps its sign, Adam changes a parameter by the learning rate times the number of steps."""
     problem = replace(small_problem(epochs=10), likelihood=lambda outputs, targets: 0 * outputs.sum())
     seed_everything(0)
     posterior = Bbb(log_variance_lr=0.02).fit(problem)
-    risen = torch.cat([2 * std.log().flatten() for std in posterior.std.values()]) + 9
-    assert torch.allclose(risen, torch.tensor(0.02 * problem.steps), rtol=0.02)
+    increase = torch.cat([2 * std.log().flatten() for std in posterior.std.values()]) + 9
+    assert torch.allclose(increase, torch.tensor(0.02 * problem.steps), rtol=0.02)
 
 
-def test_the_kl_is_counted_once_per_example_and_annealed_from_nothing():
-    """Oracle: the loss at the first step, with the same draws, differs by KL / N of the initial Gaussians."""
+def test_the_kl_is_counted_once_per_example_and_annealed_from_zero():
+    """Oracle: the losses at the first step, with the same samples, differ by KL / N of the initial Gaussians."""
     first = []
     for anneal in (0.0, 0.5):
-        told = []
-        problem = replace(small_problem(epochs=1), progress=lambda fraction, loss, told=told: told.append(loss))
+        losses = []
+        problem = replace(small_problem(epochs=1), progress=lambda fraction, loss, losses=losses: losses.append(loss))
         seed_everything(0)
         Bbb(anneal=anneal, prior_scale=0.5).fit(problem)
-        first.append(told[0])
+        first.append(losses[0])
     seed_everything(0)
-    initial = Gaussians(layers(small_network(), "bbb"), log_variance=-9).kl(0.5).item()
+    initial = Gaussians(sampled_layers(small_network(), "bbb"), log_variance=-9).kl(0.5).item()
     assert first[0] - first[1] == pytest.approx(initial / 60, rel=1e-4)
 
 
-def test_annealing_rises_in_a_line():
-    assert [annealed(step, 100, 0.2) for step in (0, 5, 10, 20, 99)] == [0, 0.25, 0.5, 1, 1]
-    assert annealed(0, 100, 0) == 1
+def test_annealing_is_linear():
+    assert [annealing_weight(step, 100, 0.2) for step in (0, 5, 10, 20, 99)] == [0, 0.25, 0.5, 1, 1]
+    assert annealing_weight(0, 100, 0) == 1

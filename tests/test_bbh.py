@@ -1,4 +1,4 @@
-"""What an implicit posterior is for: several modes. And that a fit which has come to nothing says so."""
+"""An implicit posterior has several modes where the true one has them. A fit that has learned nothing gives a warning."""
 
 import warnings
 from dataclasses import replace
@@ -20,7 +20,7 @@ SMALL = (16, 32)
 
 
 class Square(nn.Module):
-    """``y = w^2 x``: the sign of its one weight is nowhere in the data."""
+    """``y = w^2 x``: the data do not determine the sign of its one weight."""
 
     def __init__(self):
         super().__init__()
@@ -31,12 +31,12 @@ class Square(nn.Module):
 
 
 def bimodal(steps):
-    """Ten points of the line of slope 1: the posterior's modes are near -1 and 1."""
+    """Ten points on the line of slope 1: the modes of the posterior are near -1 and 1."""
     return Problem(x=X, y=X.squeeze(1), network=Square, likelihood=Gaussian(NOISE), epochs=steps, batch_size=len(X))
 
 
 def exact():
-    """By quadrature, under the N(0, 1) prior: the mass above 0, mean and deviation of ``|w|``, the mass of ``|w| < 0.5``."""
+    """By quadrature, under the N(0, 1) prior: P(w > 0), mean and standard deviation of ``|w|``, P(``|w| < 0.5``)."""
     w = torch.linspace(-4, 4, 8001, dtype=torch.float64)
     misfit = (X.double() * (w.square() - 1)).square().sum(0) / (2 * NOISE**2)
     density = torch.softmax(-misfit - w.square() / 2, 0)
@@ -45,23 +45,24 @@ def exact():
     return density[w > 0].sum().item(), mean.item(), deviation.item(), density[w.abs() < 0.5].sum().item()
 
 
-def learnt(method, steps):
+def fitted(method, steps):
+    """The same four values of a fitted posterior, from 4,000 samples."""
     seed_everything(0)
     posterior = method.fit(bimodal(steps))
     with torch.no_grad():
-        w = posterior.draw(4000)["layer.weight"].flatten()
+        w = posterior.sample_weights(4000)["layer.weight"].flatten()
     shares = [(w > 0).float().mean().item(), (w.abs() < 0.5).float().mean().item()]
     return shares[0], w.abs().mean().item(), w.abs().std().item(), shares[1]
 
 
 def test_a_hypernet_finds_both_modes_where_a_gaussian_finds_one():
-    """Oracle: quadrature. With other seeds the generator may end in one mode too; a Gaussian has but one.
+    """Oracle: quadrature. With other seeds, the generator may also end in one mode; a Gaussian always has one.
 
-    A single weight gives the nearest-neighbour estimate nothing to average over: hence the discriminator.
+    With a single weight, the nearest-neighbour estimate has nothing to average over: hence the discriminator.
     """
     above, mean, deviation, valley = exact()
     assert above == pytest.approx(0.5, abs=1e-3)
-    one = learnt(Bbb(lr=1e-2, log_variance_lr=1e-2), 600)
+    one = fitted(Bbb(lr=1e-2, log_variance_lr=1e-2), 600)
     assert one[0] in (0, 1)
     assert one[1] == pytest.approx(mean, abs=0.03)
     assert one[2] == pytest.approx(deviation, abs=0.03)
@@ -70,13 +71,13 @@ def test_a_hypernet_finds_both_modes_where_a_gaussian_finds_one():
         units=(64, 64),
         spread=10.0,
         lr=3e-3,
-        likelihood_draws=8,
+        likelihood_samples=8,
         kl="discriminator",
-        kl_draws=60,
+        kl_samples=60,
         wait=0.5,
         anneal=0.5,
     )
-    both = learnt(hypernet, 1000)
+    both = fitted(hypernet, 1000)
     assert both[0] == pytest.approx(above, abs=0.15)
     assert both[1] == pytest.approx(mean, abs=0.1)
     assert both[2] == pytest.approx(deviation, abs=0.1)
@@ -91,25 +92,25 @@ def accuracy(posterior):
 
 @pytest.mark.parametrize("method", [LAYER_WISE, SLICED, SINGLE], ids=lambda method: method.name)
 @pytest.mark.parametrize("kl", ["per-weight", "full", "discriminator"])
-def test_every_generator_learns_with_every_estimator_and_says_nothing(method, kl):
-    """With a twentieth of the KL: all of it, over sixty images, leaves the single generator dead at some seeds."""
+def test_every_generator_learns_with_every_estimator_without_a_warning(method, kl):
+    """With a KL weight of 0.05: with the full KL, over sixty images, the single generator learns nothing for some seeds."""
     seed_everything(1)
     with warnings.catch_warnings():
         warnings.simplefilter("error", DeadGeneratorWarning)
-        draws = 3 if kl == "discriminator" else 5
-        posterior = replace(method, kl=kl, kl_draws=draws, kl_weight=0.05).fit(small_problem())
+        samples = 3 if kl == "discriminator" else 5
+        posterior = replace(method, kl=kl, kl_samples=samples, kl_weight=0.05).fit(small_problem())
     assert accuracy(posterior) > 0.9
 
 
-def test_a_dead_generator_says_so():
+def test_a_dead_generator_gives_a_warning():
     seed_everything(0)
-    with pytest.warns(DeadGeneratorWarning, match="hasn't learnt to predict"):
-        posterior = Bbh(units=SMALL, lr=0.5, likelihood_draws=1).fit(small_problem(epochs=20))
+    with pytest.warns(DeadGeneratorWarning, match="has not learned to predict"):
+        posterior = Bbh(units=SMALL, lr=0.5, likelihood_samples=1).fit(small_problem(epochs=20))
     assert accuracy(posterior) < 0.6
 
 
-def test_what_counts_as_dead_is_no_better_than_the_best_constant():
-    """Labels that have nothing to do with the images, and nine of ten alike: better than a uniform guess, and yet dead."""
+def test_a_generator_is_dead_if_it_is_no_better_than_the_best_constant():
+    """The images say nothing about the labels, and nine of ten labels are equal: better than a uniform prediction, but dead."""
     seed_everything(0)
     problem = small_problem(epochs=20)
     labels = (torch.arange(60) % 10 == 0).long()
@@ -119,11 +120,12 @@ def test_what_counts_as_dead_is_no_better_than_the_best_constant():
 
 def test_weights_start_at_the_size_of_the_networks_own():
     seed_everything(0)
-    network = small_problem().network()
-    method = Bbh(units=SMALL)
-    shapes = {name: weight.shape for name, weight in network.named_parameters()}
+    posterior = Bbh(units=SMALL).fit(small_problem(epochs=0))
+    network = posterior.network
     with torch.no_grad():
-        draws = method._generator(network, shapes).draw(400)
+        samples = posterior.sample_weights(400)
+    assert samples.keys() == dict(network.named_parameters()).keys()
     for name, weight in network.named_parameters():
         kernel = weight if name.endswith("weight") else network.get_parameter(name.replace("bias", "weight"))
-        assert draws[name].square().mean().sqrt() == pytest.approx(kernel.square().mean().sqrt().item(), rel=0.4), name
+        rms = kernel.square().mean().sqrt().item()
+        assert samples[name].square().mean().sqrt() == pytest.approx(rms, rel=0.4), name

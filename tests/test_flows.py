@@ -1,4 +1,4 @@
-"""Log-determinants against autograd's Jacobian, inverses, and the densities that flows make."""
+"""Log-determinants against the Jacobian from autograd, inverses, and the densities that flows define."""
 
 import math
 
@@ -11,8 +11,8 @@ from bbh_bench.inference.flows import Planar, RealNvp, flow
 from bbh_bench.running.stages import seed_everything
 
 
-def strong(module):
-    """Parameters far from the initial near-identity, in double precision."""
+def perturbed(module):
+    """The module in double precision, with parameters far from the initial ones, which are near the identity."""
     with torch.no_grad():
         for weight in module.parameters():
             weight.add_(0.5 * torch.randn_like(weight))
@@ -23,7 +23,7 @@ def strong(module):
 @pytest.mark.parametrize("steps", [1, 2, 4])
 def test_realnvp_log_determinant_equals_autograds_jacobian(dim, steps):
     seed_everything(0)
-    network = strong(RealNvp(dim, hidden=5, steps=steps))
+    network = perturbed(RealNvp(dim, hidden=5, steps=steps))
     z = torch.randn(6, dim, dtype=torch.float64)
     masks = network.masks(z)
     _, log_det = network(z, masks)
@@ -35,11 +35,11 @@ def test_realnvp_log_determinant_equals_autograds_jacobian(dim, steps):
 
 
 @pytest.mark.parametrize("steps", [1, 2, 4])
-def test_planar_log_determinant_equals_autograds_derivative_and_rises(steps):
+def test_planar_log_determinant_equals_autograds_derivative_and_the_map_increases(steps):
     seed_everything(0)
-    network = strong(Planar(steps))
+    network = perturbed(Planar(steps))
     with torch.no_grad():
-        network.slope -= 3  # w u near -1, the edge of what is invertible
+        network.slope -= 3  # w u near -1, the limit of invertibility
     z = torch.linspace(-5, 5, 41, dtype=torch.float64).unsqueeze(-1)
     image, log_det = network(z)
     derivative = jacobian(lambda z: network(z)[0], z).reshape(41, 41).diagonal()
@@ -47,9 +47,9 @@ def test_planar_log_determinant_equals_autograds_derivative_and_rises(steps):
     assert (image.diff(dim=0) > 0).all()
 
 
-def test_realnvp_inverse_undoes_it():
+def test_realnvp_inverse_inverts_forward():
     seed_everything(0)
-    network = strong(RealNvp(6, hidden=8, steps=3))
+    network = perturbed(RealNvp(6, hidden=8, steps=3))
     z = torch.randn(4, 5, 6, dtype=torch.float64)
     masks = network.masks(z)
     image, _ = network(z, masks)
@@ -57,7 +57,7 @@ def test_realnvp_inverse_undoes_it():
     assert torch.allclose(network.inverse(image, masks), z, atol=1e-9)
 
 
-def test_leading_dimensions_are_a_batch_and_masks_are_its_own():
+def test_leading_dimensions_are_a_batch_with_separate_masks():
     seed_everything(0)
     network = RealNvp(6, hidden=8, steps=2)
     z = torch.randn(4, 5, 6)
@@ -70,7 +70,7 @@ def test_leading_dimensions_are_a_batch_and_masks_are_its_own():
     assert torch.allclose(log_det[2, 3], one_log_det, atol=1e-6)
 
 
-def test_masks_are_fair_fresh_and_differ_between_examples():
+def test_masks_are_fair_and_new_at_every_call_and_for_every_example():
     seed_everything(0)
     network, z = RealNvp(50, hidden=3, steps=2), torch.zeros(100, 50)
     masks = network.masks(z)
@@ -82,9 +82,9 @@ def test_masks_are_fair_fresh_and_differ_between_examples():
     assert not first.equal(second)
 
 
-def test_a_masked_dimension_is_left_alone_and_the_others_see_only_it():
+def test_masked_dimensions_do_not_change_and_the_others_depend_only_on_them():
     seed_everything(0)
-    network = strong(RealNvp(4, hidden=5, steps=1))
+    network = perturbed(RealNvp(4, hidden=5, steps=1))
     masks = torch.tensor([[1.0, 1.0, 0.0, 0.0]], dtype=torch.float64)
     z = torch.randn(4, dtype=torch.float64)
     image, _ = network(z, masks)
@@ -94,7 +94,7 @@ def test_a_masked_dimension_is_left_alone_and_the_others_see_only_it():
     assert (matrix[2:, :2] != 0).all()
 
 
-def test_the_gate_begins_near_one():
+def test_the_gates_start_near_one():
     seed_everything(0)
     network = RealNvp(50, hidden=50, steps=1)
     _, log_det = network(torch.zeros(200, 50), torch.zeros(1, 200, 50))
@@ -111,10 +111,10 @@ def test_closed_gates_have_finite_log_determinants_and_gradients():
     assert all(p.grad.isfinite().all() for p in network.parameters() if p.grad is not None)
 
 
-def test_a_flowed_gaussian_integrates_to_one():
-    """Oracle: the change of variables, integrated on a grid for a planar flow."""
+def test_the_density_of_a_transformed_gaussian_integrates_to_one():
+    """Oracle: the change of variables for a planar flow, integrated on a grid."""
     seed_everything(0)
-    network = strong(Planar(3))
+    network = perturbed(Planar(3))
     z = torch.linspace(-9, 9, 20_001, dtype=torch.float64).unsqueeze(-1)
     image, log_det = network(z)
     density = (Normal(0, 1).log_prob(z.squeeze(-1)) - log_det).exp()

@@ -26,13 +26,13 @@ def test_gaussian_kl_equals_torch_distributions(scale):
 
 
 def test_gaussian_kl_is_the_mean_log_ratio():
-    """Oracle: Monte Carlo with 200,000 draws, four standard errors."""
+    """Oracle: Monte Carlo with 200,000 samples, four standard errors."""
     seed_everything(0)
     mean, std = torch.tensor([0.3, -1.0]), torch.tensor([0.2, 1.4])
     q, p = Normal(mean, std), Normal(0.0, 0.8)
-    draws = q.sample((200_000,))
-    ratio = (q.log_prob(draws) - p.log_prob(draws)).sum(1)
-    assert abs(gaussian_kl(mean, std, 0.8) - ratio.mean()) < 4 * ratio.std() / len(draws) ** 0.5
+    samples = q.sample((200_000,))
+    ratio = (q.log_prob(samples) - p.log_prob(samples)).sum(1)
+    assert abs(gaussian_kl(mean, std, 0.8) - ratio.mean()) < 4 * ratio.std() / len(samples) ** 0.5
 
 
 def test_gaussian_kl_of_tiny_variances_is_finite():
@@ -66,40 +66,40 @@ def test_full_kernel_at_known_values(s):
 
 def test_full_kernel_rewards_unlimited_spread():
     seed_everything(0)
-    draws, prior = torch.randn(5, 5000), torch.randn(5, 5000)
-    estimates = [nearest_full(s * draws, prior).item() / 5000 for s in SPREADS]
+    samples, prior = torch.randn(5, 5000), torch.randn(5, 5000)
+    estimates = [nearest_full(s * samples, prior).item() / 5000 for s in SPREADS]
     assert estimates == sorted(estimates, reverse=True)
     assert estimates[-1] == pytest.approx(-math.log(2) / 2, abs=0.01)
 
 
 def test_the_constant_is_once_for_the_full_kernel_and_once_a_weight_for_scalars():
-    """Two prior draws at each place of a draw cancel all distances: only log(M / (S - 1)) is left."""
-    draws = torch.tensor([[0.0], [1.0], [2.0], [3.0], [4.0]]).expand(5, 7)
-    prior = draws + 1  # four draws find one at distance 0, the last draw and the first don't
-    shift = math.log(1e-4)  # a distance of 0 is guarded to sqrt(1e-8)
-    assert nearest_per_weight(draws, prior).item() == pytest.approx(7 * (0.8 * shift + math.log(5 / 4)), rel=1e-4)
+    """All distances are known: samples of q are 1 apart, and all but the first equal a sample of the prior."""
+    samples = torch.tensor([[0.0], [1.0], [2.0], [3.0], [4.0]]).expand(5, 7)
+    prior = samples + 1  # distance 0 for the last four samples, 1 for the first
+    shift = math.log(1e-4)  # sqrt(1e-8) replaces a distance of 0
+    assert nearest_per_weight(samples, prior).item() == pytest.approx(7 * (0.8 * shift + math.log(5 / 4)), rel=1e-4)
     full = 7 * 0.8 * (shift - math.log(7) / 2) + math.log(5 / 4)
-    assert nearest_full(draws, prior).item() == pytest.approx(full, rel=1e-4)
+    assert nearest_full(samples, prior).item() == pytest.approx(full, rel=1e-4)
     assert math.log(5 / 4) == pytest.approx(0.2231, abs=5e-5)
 
 
-def brute_per_weight(draws, prior):
-    """Every pair at once, ``[W, S, S]``: the formula as it is written."""
-    to_prior = ((draws.T[:, :, None] - prior.T[:, None, :]).square() + 1e-8).sqrt().amin(2)
-    pairs = ((draws.T[:, :, None] - draws.T[:, None, :]).square() + 1e-8).sqrt()
-    to_draws = (pairs + 1e9 * torch.eye(len(draws), dtype=draws.dtype)).amin(2)
-    return (_log_ratio(to_prior, to_draws).mean(1) + math.log(len(prior) / (len(draws) - 1))).sum()
+def brute_per_weight(samples, prior):
+    """The formula for all pairs at once, ``[W, S, S]``."""
+    to_prior = ((samples.T[:, :, None] - prior.T[:, None, :]).square() + 1e-8).sqrt().amin(2)
+    pairs = ((samples.T[:, :, None] - samples.T[:, None, :]).square() + 1e-8).sqrt()
+    to_samples = (pairs + 1e9 * torch.eye(len(samples), dtype=samples.dtype)).amin(2)
+    return (_log_ratio(to_prior, to_samples).mean(1) + math.log(len(prior) / (len(samples) - 1))).sum()
 
 
-def brute_full(draws, prior):
-    to_prior = ((draws[:, None] - prior).square().sum(2) + 1e-8).sqrt().amin(1)
-    pairs = ((draws[:, None] - draws).square().sum(2) + 1e-8).sqrt()
-    to_draws = (pairs + 1e9 * torch.eye(len(draws), dtype=draws.dtype)).amin(1)
-    return draws.shape[1] * _log_ratio(to_prior, to_draws).mean() + math.log(len(prior) / (len(draws) - 1))
+def brute_full(samples, prior):
+    to_prior = ((samples[:, None] - prior).square().sum(2) + 1e-8).sqrt().amin(1)
+    pairs = ((samples[:, None] - samples).square().sum(2) + 1e-8).sqrt()
+    to_samples = (pairs + 1e9 * torch.eye(len(samples), dtype=samples.dtype)).amin(1)
+    return samples.shape[1] * _log_ratio(to_prior, to_samples).mean() + math.log(len(prior) / (len(samples) - 1))
 
 
-def _log_ratio(to_prior, to_draws):
-    return (to_prior / (to_draws + 1e-8) + 1e-8).log()
+def _log_ratio(to_prior, to_samples):
+    return (to_prior / (to_samples + 1e-8) + 1e-8).log()
 
 
 @pytest.mark.parametrize(("ours", "brute"), [(nearest_per_weight, brute_per_weight), (nearest_full, brute_full)])
@@ -107,43 +107,43 @@ def _log_ratio(to_prior, to_draws):
 def test_equals_brute_force_in_value_and_gradient(ours, brute, s, m):
     seed_everything(0)
     prior = torch.randn(m, 300, dtype=torch.float64)
-    draws = (0.3 * torch.randn(s, 300, dtype=torch.float64) + 0.1).requires_grad_()
+    samples = (0.3 * torch.randn(s, 300, dtype=torch.float64) + 0.1).requires_grad_()
     values, gradients = [], []
     for estimate in (ours, brute):
-        value = estimate(draws, prior)
+        value = estimate(samples, prior)
         values.append(value.item())
-        gradients.append(torch.autograd.grad(value, draws)[0])
+        gradients.append(torch.autograd.grad(value, samples)[0])
     assert values[0] == pytest.approx(values[1], rel=1e-9)
     assert torch.allclose(*gradients, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("estimate", [nearest_per_weight, nearest_full])
-def test_coinciding_draws_have_finite_values_and_gradients(estimate):
-    draws = torch.zeros(5, 3, requires_grad=True)
-    value = estimate(draws, torch.zeros(5, 3))
+def test_equal_samples_have_finite_values_and_gradients(estimate):
+    samples = torch.zeros(5, 3, requires_grad=True)
+    value = estimate(samples, torch.zeros(5, 3))
     value.backward()
     assert value.isfinite()
-    assert draws.grad.isfinite().all()
+    assert samples.grad.isfinite().all()
 
 
 @pytest.mark.parametrize("estimate", [nearest_per_weight, nearest_full])
 @pytest.mark.parametrize("shapes", [((1, 3), (5, 3)), ((5, 3), (5, 4)), ((5,), (5,))])
-def test_wrong_shapes_are_refused(estimate, shapes):
+def test_wrong_shapes_are_rejected(estimate, shapes):
     with pytest.raises(ValueError, match=r"must be \[S, W\] and \[M, W\]"):
         estimate(*map(torch.zeros, shapes))
 
 
 def test_the_discriminator_finds_the_density_ratio_of_two_gaussians():
-    """Oracle: log N(w; 0.5, 0.6^2) - log N(w; 0, 1) where both have draws, and the KL in closed form."""
+    """Oracle: log N(w; 0.5, 0.6^2) - log N(w; 0, 1) where both have samples, and the KL in closed form."""
     seed_everything(0)
     q, p = Normal(0.5, 0.6), Normal(0.0, 1.0)
     discriminator = Discriminator()
     optimiser = adam(discriminator.parameters(), 2e-3)
     shares = (torch.arange(200) + 0.5) / 200
-    draws, prior = q.icdf(shares), p.icdf(shares)  # evenly spread, which random draws would need thousands for
+    samples, prior = q.icdf(shares), p.icdf(shares)  # quantiles: thousands of random samples would be needed instead
     for _ in range(300):
         optimiser.zero_grad()
-        discriminator.loss(draws, prior).backward()
+        discriminator.loss(samples, prior).backward()
         optimiser.step()
     w = torch.linspace(-0.7, 1.7, 25)
     assert (discriminator(w) - (q.log_prob(w) - p.log_prob(w))).abs().max() < 0.2
@@ -151,22 +151,22 @@ def test_the_discriminator_finds_the_density_ratio_of_two_gaussians():
     assert estimate == pytest.approx(kl_divergence(q, p).item(), abs=0.04)
 
 
-def test_the_discriminators_loss_moves_it_alone_and_its_kl_moves_the_draws_alone():
+def test_the_loss_has_gradients_only_for_the_discriminator_and_the_kl_only_for_the_samples():
     seed_everything(0)
-    discriminator, draws = Discriminator(), torch.randn(5, 7, requires_grad=True)
-    discriminator.kl(draws).backward()
-    assert draws.grad.abs().sum() > 0
+    discriminator, samples = Discriminator(), torch.randn(5, 7, requires_grad=True)
+    discriminator.kl(samples).backward()
+    assert samples.grad.abs().sum() > 0
     assert all(weight.grad is None for weight in discriminator.parameters())
-    draws.grad = None
-    discriminator.loss(draws, torch.randn(5, 7)).backward()
-    assert draws.grad is None
+    samples.grad = None
+    discriminator.loss(samples, torch.randn(5, 7)).backward()
+    assert samples.grad is None
     assert all(weight.grad.abs().sum() > 0 for weight in discriminator.parameters())
 
 
-def test_the_discriminators_kl_sums_over_weights_and_averages_over_draws():
+def test_the_discriminators_kl_sums_over_weights_and_averages_over_samples():
     seed_everything(0)
-    discriminator, draws = Discriminator(), torch.randn(5, 7)
-    assert torch.allclose(discriminator.kl(draws), discriminator(draws).sum(1).mean())
+    discriminator, samples = Discriminator(), torch.randn(5, 7)
+    assert torch.allclose(discriminator.kl(samples), discriminator(samples).sum(1).mean())
 
 
 def test_the_discriminators_loss_is_finite_where_it_is_certain():

@@ -1,4 +1,4 @@
-"""Multiplicative normalising flows against frozen weights, against densities written out, and on a known posterior."""
+"""Multiplicative normalising flows against frozen weights, against explicit densities, and on a known posterior."""
 
 import math
 from dataclasses import replace
@@ -12,7 +12,7 @@ from torch.distributions import Normal, kl_divergence
 
 from bbh_bench.errors import ContractError
 from bbh_bench.inference.training import adam
-from bbh_bench.inference.weights import forward, layers
+from bbh_bench.inference.weights import forward, sampled_layers
 from bbh_bench.methods.mnf import Mnf, MnfLayer
 from bbh_bench.running.stages import seed_everything
 from bbh_bench.testing import small_network, small_problem
@@ -26,7 +26,7 @@ CASES = {
 
 
 def layer_of(case, log_std=-2.0):
-    """A layer whose parameters are all far from where they start, so that nothing is tested at zero."""
+    """A layer whose parameters are all far from their initial values, so that nothing is tested at zero."""
     make, shape = CASES[case]
     layer = MnfLayer(make(), Mnf(log_std=log_std))
     with torch.no_grad():
@@ -36,45 +36,45 @@ def layer_of(case, log_std=-2.0):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_units_have_the_mean_and_variance_of_frozen_weight_draws(case):
-    """20,000 draws of z and noise each way, five standard errors."""
+def test_outputs_have_the_mean_and_variance_of_frozen_weight_samples(case):
+    """20,000 samples of z and noise both ways, five standard errors."""
     seed_everything(0)
     layer, shape = layer_of(case)
     n, x = 20_000, torch.randn(1, *shape)
     with torch.no_grad():
-        frozen = forward(layer.layer, layer.draw(n), x)[:, 0]
+        frozen = forward(layer.layer, layer.sample(n), x)[:, 0]
         local = layer(x.expand(n, *shape))
     error = 5 * ((frozen.var(0) + local.var(0)) / n).sqrt()
     assert ((frozen.mean(0) - local.mean(0)).abs() < error).all()
-    assert torch.allclose(frozen.var(0), local.var(0), rtol=0.12)  # heavier tails than a Gaussian's
-    assert not torch.allclose(frozen.mean(0), layer.layer(x)[0], atol=1e-3)  # z isn't about 1 here
+    assert torch.allclose(frozen.var(0), local.var(0), rtol=0.12)  # the tails are heavier than a Gaussian's
+    assert not torch.allclose(frozen.mean(0), layer.layer(x)[0], atol=1e-3)  # z is not near 1 here
 
 
-def test_weights_of_an_input_share_its_z():
-    """Oracle: the covariance of two weights given by z alone, E[z^2] M_1 M_2 - E[z]^2 M_1 M_2."""
+def test_weights_of_one_input_share_its_z():
+    """Oracle: the covariance of two weights comes from z alone, E[z^2] M_1 M_2 - E[z]^2 M_1 M_2."""
     seed_everything(0)
     layer, _ = layer_of("dense", log_std=-4.0)
     with torch.no_grad():
-        weights, (z, _) = layer.draw(20_000)["weight"], layer.z(20_000)
+        weights, (z, _) = layer.sample(20_000)["weight"], layer.sample_z(20_000)
     covariance = torch.stack([weights[:, 0, 2], weights[:, 1, 2]]).cov()[0, 1]
     expected = z[:, 2].var() * layer.layer.weight[0, 2] * layer.layer.weight[1, 2]
     assert covariance.item() == pytest.approx(expected.item(), rel=0.1)
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_kl_is_the_densities_written_out(case):
-    """Oracle: log q(W | z) - log p(W) + log q(z) - log r(z | W) of draws, from torch.distributions; five standard errors."""
+def test_the_kl_equals_the_explicit_densities(case):
+    """Oracle: log q(W | z) - log p(W) + log q(z) - log r(z | W) of samples, from torch.distributions; five standard errors."""
     seed_everything(0)
     layer, _ = layer_of(case)
     with torch.no_grad():
         ours = torch.stack([layer.kl() for _ in range(800)])
-        theirs = torch.stack([written_out(layer) for _ in range(800)])
+        theirs = torch.stack([explicit_kl(layer) for _ in range(800)])
     error = 5 * ((ours.var() + theirs.var()) / 800).sqrt()
     assert abs(ours.mean() - theirs.mean()) < error
     assert ours.var() < theirs.var()
 
 
-def written_out(layer):
+def explicit_kl(layer):
     start = Normal(layer.z_mean, (layer.z_log_variance / 2).exp())
     z0 = start.sample()
     z, log_det = layer.flow(z0[None])
@@ -82,10 +82,10 @@ def written_out(layer):
     given_z, prior = 0.0, Normal(0.0, layer.prior_scale)
     for k, mean in layer.means(z).items():
         q = Normal(mean[0], layer.log_std[k].exp())
-        draw = q.sample()
-        given_z += (q.log_prob(draw) - prior.log_prob(draw)).sum()
+        sample = q.sample()
+        given_z += (q.log_prob(sample) - prior.log_prob(sample)).sum()
         if k == "weight":
-            weights = draw if isinstance(layer.layer, nn.Linear) else draw.flatten(1).T  # [others, Z]
+            weights = sample if isinstance(layer.layer, nn.Linear) else sample.flatten(1).T  # [others, Z]
     r = layer.auxiliary
     summary = (weights @ r.direction).tanh().mean()
     image, log_det = r.flow(z)
@@ -95,7 +95,7 @@ def written_out(layer):
 
 
 def test_without_spread_in_z_the_kl_is_the_factorised_gaussians():
-    """Oracle: torch.distributions, with flows of r and q that are the same function of a z that hardly moves."""
+    """Oracle: torch.distributions, with flows of r and q that are the identity, and a z that hardly varies."""
     seed_everything(0)
     layer = MnfLayer(nn.Linear(1, 4), Mnf(log_std=-2.0))
     layer.auxiliary.flow = nn.Identity()
@@ -113,8 +113,8 @@ def test_without_spread_in_z_the_kl_is_the_factorised_gaussians():
     assert kl == pytest.approx(expected.item(), abs=0.1)
 
 
-def test_the_bound_is_never_below_the_kl_and_comes_close_for_a_scalar():
-    """A dense weight of one input and unit is W = z M + s e with a Gaussian z: its KL is known, and r can be learnt."""
+def test_the_bound_is_never_below_the_kl_and_is_tight_for_a_scalar():
+    """A dense weight of one input and unit is W = z M + s e with a Gaussian z: its KL is known, and r can fit it."""
     seed_everything(0)
     layer = MnfLayer(nn.Linear(1, 1, bias=False), Mnf(log_std=-2.0))
     with torch.no_grad():
@@ -137,20 +137,20 @@ def test_the_bound_is_never_below_the_kl_and_comes_close_for_a_scalar():
 
 
 def test_every_layers_kl_is_counted():
-    """Oracle: the loss at the first step with the KL at once and annealed from nothing differs by the sum of all / N."""
+    """Oracle: the losses at the first step, with the KL from the start and annealed from zero, differ by the sum of all / N."""
     first = []
     for anneal in (0.0, 0.5):
-        told = []
-        problem = replace(small_problem(epochs=1), progress=lambda fraction, loss, told=told: told.append(loss))
+        losses = []
+        problem = replace(small_problem(epochs=1), progress=lambda fraction, loss, losses=losses: losses.append(loss))
         seed_everything(0)
         Mnf(anneal=anneal, log_std=-3).fit(problem)
-        first.append(told[0])
+        first.append(losses[0])
     seed_everything(0)
-    drawn = [MnfLayer(layer, Mnf(log_std=-3)) for layer in layers(small_network(), "mnf").values()]
+    mnf_layers = [MnfLayer(layer, Mnf(log_std=-3)) for layer in sampled_layers(small_network(), "mnf").values()]
     with torch.no_grad():
-        each = [torch.stack([layer.kl() for _ in range(30)]).mean().item() for layer in drawn]
+        each = [torch.stack([layer.kl() for _ in range(30)]).mean().item() for layer in mnf_layers]
     assert first[0] - first[1] == pytest.approx(sum(each) / 60, rel=0.02)
-    assert min(each) > 0.05 * sum(each)  # so that leaving any one out would show
+    assert min(each) > 0.05 * sum(each)  # so that leaving out any of them would fail
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -164,7 +164,7 @@ def test_every_parameter_gets_a_gradient(case):
     assert all(gradient.abs().sum() > 0 for gradient in kl_alone)
 
 
-def test_the_limit_of_std_holds_for_units_draws_and_kl_and_a_weight_can_leave_it():
+def test_the_limit_of_std_holds_and_a_weight_at_the_limit_gets_a_gradient():
     seed_everything(0)
     layer = MnfLayer(nn.Linear(6, 4), Mnf(max_std=0.5))
     with torch.no_grad():
@@ -176,53 +176,53 @@ def test_the_limit_of_std_holds_for_units_draws_and_kl_and_a_weight_can_leave_it
     assert (layer.log_std["weight"].grad > 0).any()
 
 
-def test_does_as_well_as_the_best_factorised_gaussian_and_stays_below_the_evidence():
+def test_the_elbo_is_between_that_of_the_best_factorised_gaussian_and_the_evidence():
     """Oracle: Bayesian linear regression in closed form; three standard errors of the ELBO's estimate, and 0.05 nats.
 
-    The factorised Gaussian is the special case of a z that doesn't spread. With the rate of ``fit`` throughout, Adam's own
-    noise costs 0.1 to 0.6 nats: what it learnt is therefore refined at a falling rate.
+    The factorised Gaussian is the special case of a constant z. With the constant learning rate of ``fit``, the noise of Adam
+    costs 0.1 to 0.6 nats. Training therefore continues at a decreasing rate.
     """
     regression = linear_regression()
     problem = regression.problem(epochs=300)
     seed_everything(0)
     posterior = Mnf(lr=0.01, log_std=-2.0, log_std_lr=0.01, anneal=0.3).fit(problem)
-    (layer,) = posterior.drawn.values()
+    (layer,) = posterior.layers.values()
     refine(layer.requires_grad_(True), problem, steps=500)
-    elbo, error = elbo_of(layer, problem, draws=4000)
+    elbo, error = elbo_of(layer, problem, samples=4000)
     assert error < 0.05
     assert regression.factorised_elbo - 3 * error - 0.05 < elbo < regression.log_evidence + 3 * error
 
 
 def refine(layer, problem, steps):
-    """From a rate of 0.01 down to 3e-4, with eight z's for every example."""
+    """Decrease the learning rate from 0.01 to 3e-4, with eight vectors z for every example."""
     optimiser = adam(layer.parameters(), 1e-2)
-    fall = torch.optim.lr_scheduler.ExponentialLR(optimiser, 0.03 ** (1 / steps))
+    schedule = torch.optim.lr_scheduler.ExponentialLR(optimiser, 0.03 ** (1 / steps))
     for _ in range(steps):
         optimiser.zero_grad()
         likelihood = problem.likelihood(layer(problem.x.repeat(8, 1)), problem.y.repeat(8))
         (likelihood + layer.kl() / len(problem.x)).backward()
         optimiser.step()
-        fall.step()
+        schedule.step()
 
 
 @torch.no_grad()
-def elbo_of(layer, problem, draws):
-    """Of the posterior that ``draw`` makes, with its standard error."""
-    outputs = forward(layer.layer, layer.draw(draws), problem.x)
+def elbo_of(layer, problem, samples):
+    """ELBO of the posterior that ``sample`` samples from, with its standard error."""
+    outputs = forward(layer.layer, layer.sample(samples), problem.x)
     likelihood = torch.stack([-len(problem.x) * problem.likelihood(output, problem.y) for output in outputs])
-    kl = torch.stack([kl_at(layer, 100) for _ in range(draws // 100)])
+    kl = torch.stack([kl_at(layer, 100) for _ in range(samples // 100)])
     error = (likelihood.var() / len(likelihood) + kl.var() / len(kl)).sqrt()
     return (likelihood.mean() - kl.mean()).item(), error.item()
 
 
 def kl_at(layer, n):
-    layer.last = layer.z(n)
+    layer.last_z = layer.sample_z(n)
     return layer.kl()
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_kl_at_several_z_is_the_mean_of_the_kls_at_each(case):
-    """Five standard errors; without spread in the weights r is all that is left of the noise."""
+    """Five standard errors. Given z, the only noise is that of the weights in r."""
     seed_everything(0)
     layer, shape = layer_of(case)
     with torch.no_grad():
@@ -232,38 +232,38 @@ def test_the_kl_at_several_z_is_the_mean_of_the_kls_at_each(case):
     assert abs(together - alone.mean()) < 5 * alone.std() * (2 / 800) ** 0.5
 
 
-def test_the_kl_is_at_the_z_of_the_forward_pass_which_it_uses_up():
+def test_the_kl_uses_the_z_of_the_forward_pass_once():
     seed_everything(0)
     layer, shape = layer_of("dense")
     layer(torch.randn(3, *shape))
-    z, _ = layer.last
+    z, _ = layer.last_z
     (gradient,) = torch.autograd.grad(layer.kl(), z)
     assert (gradient != 0).all()
-    assert layer.last is None
-    layer.kl().backward()  # at another z: the graph of the first is gone
+    assert layer.last_z is None
+    layer.kl().backward()  # at a new z: the graph of the first has been freed
 
 
-def test_deviations_have_a_rate_of_their_own():
-    """Oracle: Adam's steps under a gradient that keeps its sign add up to rate times steps."""
+def test_log_stds_have_their_own_learning_rate():
+    """Oracle: if the gradient keeps its sign, Adam changes a parameter by the learning rate times the number of steps."""
     problem = replace(small_problem(epochs=10), likelihood=lambda outputs, targets: 0 * outputs.sum())
     seed_everything(0)
     posterior = Mnf(log_std_lr=0.02, anneal=0).fit(problem)
-    for layer in posterior.drawn.values():
-        risen = torch.cat([log_std.flatten() for log_std in layer.log_std.values()]) + 4.5
-        assert torch.allclose(risen, torch.tensor(0.02 * problem.steps), rtol=0.02)
+    for layer in posterior.layers.values():
+        increase = torch.cat([log_std.flatten() for log_std in layer.log_std.values()]) + 4.5
+        assert torch.allclose(increase, torch.tensor(0.02 * problem.steps), rtol=0.02)
 
 
 def test_any_network_of_standard_layers():
     problem = replace(small_problem(epochs=60), network=Nested)
     seed_everything(0)
     posterior = Mnf(lr=3e-3).fit(problem)
-    assert set(posterior.draw(1)) == {"body.0.weight", "twice.weight", "head.weight", "head.bias"}
-    assert not torch.allclose(posterior.network.norm.weight, torch.ones(4))  # a point, and learnt
+    assert set(posterior.sample_weights(1)) == {"body.0.weight", "twice.weight", "head.weight", "head.bias"}
+    assert not torch.allclose(posterior.network.norm.weight, torch.ones(4))  # a point estimate, and trained
     outputs = posterior.sample(8)(problem.x)
     assert (outputs.softmax(-1).mean(0).argmax(-1) == problem.y).float().mean() > 0.6
 
 
-def test_the_size_is_what_prediction_needs():
+def test_parameters_are_those_that_prediction_needs():
     posterior = Mnf().fit(small_problem(epochs=1))
     weights = sum(p.numel() for p in small_network().parameters())
     z = [4, 36, 16]
@@ -271,7 +271,7 @@ def test_the_size_is_what_prediction_needs():
     assert posterior.parameters == 2 * weights + 2 * sum(z) + flow
 
 
-def test_a_network_without_weights_to_draw_is_refused():
+def test_a_network_without_weights_to_sample_is_rejected():
     problem = replace(small_problem(), network=lambda: nn.Sequential(nn.Flatten(), nn.LayerNorm(36)))
     with pytest.raises(ContractError, match=r"method 'mnf' needs a network with an nn.Linear"):
         Mnf().fit(problem)

@@ -1,10 +1,10 @@
-"""The forward over drawn weights against a loop over networks that carry them, in values and gradients."""
+"""The forward pass with sampled weights against a loop over networks with these weights, in values and gradients."""
 
 import pytest
 import torch
 from torch import nn
 
-from bbh_bench.inference.weights import MANY_DRAWS, WeightPosterior, batched, forward, noise_like
+from bbh_bench.inference.weights import MIN_BATCHED_SAMPLES, WeightPosterior, batched_forward, forward, noise_like
 from bbh_bench.tasks.networks import lenet, small_lenet
 
 
@@ -32,24 +32,24 @@ def test_equals_networks_with_those_weights(case):
     torch.manual_seed(0)
     network = make()
     x = torch.rand(3, *shape, requires_grad=True)
-    drawn = {k: w for k, w in network.named_parameters() if w.dim() > 1}  # biases and scales stay the network's own
-    draws = {k: (w + 0.1 * torch.randn(4, *w.shape)).detach().requires_grad_() for k, w in drawn.items()}
-    outputs = forward(network, draws, x)
+    sampled = {k: w for k, w in network.named_parameters() if w.dim() > 1}  # biases and scales remain the network's own
+    samples = {k: (w + 0.1 * torch.randn(4, *w.shape)).detach().requires_grad_() for k, w in sampled.items()}
+    outputs = forward(network, samples, x)
     outputs.square().sum().backward()
     x_grad, x.grad = x.grad, None
     for k in range(4):
         copy = make()
-        copy.load_state_dict(network.state_dict() | {name: weights[k].detach() for name, weights in draws.items()})
+        copy.load_state_dict(network.state_dict() | {name: weights[k].detach() for name, weights in samples.items()})
         alone = copy(x)
         assert torch.allclose(outputs[k], alone, atol=1e-5)
         alone.square().sum().backward()
         for name, weight in copy.named_parameters():
-            if name in draws:
-                assert torch.allclose(draws[name].grad[k], weight.grad, rtol=1e-3, atol=1e-4)
+            if name in samples:
+                assert torch.allclose(samples[name].grad[k], weight.grad, rtol=1e-3, atol=1e-4)
     assert torch.allclose(x_grad, x.grad, rtol=1e-3, atol=1e-4)
 
 
-def test_sample_freezes_its_draws():
+def test_sample_freezes_the_weights():
     torch.manual_seed(0)
     network = mlp()
     posterior = WeightPosterior(network, lambda n: {"0.weight": torch.randn(n, 8, 6)}, parameters=48)
@@ -63,7 +63,7 @@ def test_sample_freezes_its_draws():
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_noise_is_standard_normal_in_every_layout(layout):
-    """120,000 draws, four standard errors; neighbours along every dimension aren't correlated."""
+    """120,000 random numbers, four standard errors; neighbours along every dimension are not correlated."""
     torch.manual_seed(0)
     x = torch.zeros(40, 5, 20, 30).to(memory_format=layout)
     noise = noise_like(x)
@@ -75,32 +75,32 @@ def test_noise_is_standard_normal_in_every_layout(layout):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_all_draws_at_once_give_what_the_loop_gives(case):
-    """In values and gradients, in training too, where the dropout of rate zero is on."""
+def test_batched_samples_give_the_same_as_a_loop(case):
+    """In values and gradients, in training mode, where dropout (of rate 0) is on."""
     make, shape = CASES[case]
     network = make().train()
-    draws = {name: w + 0.1 * torch.randn(9, *w.shape) for name, w in network.named_parameters()}
+    samples = {name: w + 0.1 * torch.randn(9, *w.shape) for name, w in network.named_parameters()}
     x = torch.rand(5, *shape).requires_grad_()
-    loop = torch.cat([forward(network, {name: w[k : k + 1] for name, w in draws.items()}, x) for k in range(9)])
-    together = batched(network, draws, x)
+    loop = torch.cat([forward(network, {name: w[k : k + 1] for name, w in samples.items()}, x) for k in range(9)])
+    together = batched_forward(network, samples, x)
     assert torch.allclose(together, loop, atol=1e-5)
     weights = torch.randn_like(loop)
     gradients = [torch.autograd.grad((outputs * weights).sum(), x)[0] for outputs in (loop, together)]
     assert torch.allclose(*gradients, atol=1e-4)
 
 
-class Peculiar(nn.Module):
-    """A layer that can't be batched: what it does depends on a number read from its input."""
+class DataDependent(nn.Module):
+    """A layer that cannot be batched: its control flow depends on its input."""
 
     def forward(self, x):
         return x if x.sum().item() > 0 else -x
 
 
 def test_a_network_that_cannot_be_batched_is_looped():
-    network = nn.Sequential(nn.Linear(3, 2), Peculiar())
-    draws = {name: torch.randn(MANY_DRAWS, *w.shape) for name, w in network.named_parameters()}
+    network = nn.Sequential(nn.Linear(3, 2), DataDependent())
+    samples = {name: torch.randn(MIN_BATCHED_SAMPLES, *w.shape) for name, w in network.named_parameters()}
     x = torch.rand(4, 3)
     with pytest.raises(RuntimeError):
-        batched(network, draws, x)
-    one = {name: w[-1] for name, w in draws.items()}
-    assert torch.allclose(forward(network, draws, x)[-1], torch.func.functional_call(network, one, (x,)))
+        batched_forward(network, samples, x)
+    one = {name: w[-1] for name, w in samples.items()}
+    assert torch.allclose(forward(network, samples, x)[-1], torch.func.functional_call(network, one, (x,)))

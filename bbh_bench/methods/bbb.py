@@ -50,7 +50,10 @@ class Bbb:
     likelihood_samples: int = 1
     """Networks sampled per step."""
     local: bool = False
-    """Sample the outputs of each layer, for every image separately, instead of its weights (Kingma et al. 2015, arXiv 1506.02557)."""
+    """Sample the outputs of each layer, for every image separately, instead of its weights.
+
+    Local reparameterisation: Kingma et al. 2015, arXiv 1506.02557.
+    """
     anneal: float = 0.0
     """Share of the steps over which the weight of the KL rises from 0 to 1. The paper does not anneal."""
 
@@ -119,7 +122,10 @@ class LocalLayer(nn.Module):
         self.log_variance = log_variance
 
     def forward(self, x: Tensor) -> Tensor:
-        """Inputs -> a sample of the outputs. Their variance is the layer applied to squared inputs, with the weights' variances."""
+        """Inputs -> a sample of the outputs.
+
+        The outputs' variance is the same layer, applied to squared inputs, with the variances of the weights as its weights.
+        """
         variances = {name: value.exp() for name, value in self.log_variance.items()}
         return sample_gaussian(self.layer(x), functional_call(self.layer, variances, (x.square(),)))
 

@@ -83,18 +83,18 @@ def seconds_a_step(method, problem):
     return (times[-1] - times[0]) / (problem.steps - 1)
 
 
-@pytest.mark.filterwarnings("ignore:method 'bbh")  # random labels can't be learnt
+@pytest.mark.filterwarnings("ignore:method 'bbh")  # random labels cannot be learned
 @pytest.mark.parametrize(
     ("method", "goal"),
     [
         (Bbb(), 0.9),
-        (Bbh(likelihood_draws=1), 16),
-        (replace(SINGLE, likelihood_draws=1), 7),
+        (Bbh(likelihood_samples=1), 16),
+        (replace(SINGLE, likelihood_samples=1), 7),
     ],
     ids=lambda value: getattr(value, "name", ""),
 )
 def test_variational_step_against_a_plain_step(problem, benchmark, method, goal):
-    """The goals are those of one draw in the likelihood; each further one costs another forward and backward pass."""
+    """The goals are for one sample in the likelihood; each further sample costs another forward and backward pass."""
     problem = replace(problem, epochs=4)
     ours = benchmark.pedantic(seconds_a_step, args=(method, problem), rounds=1)
     network = plain_lenet()
