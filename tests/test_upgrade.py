@@ -80,7 +80,7 @@ def test_an_old_record_keeps_every_value(path):
     ]
     assert list(record.cost.values()) == list(old["cost"].values())
     assert [(c.verdict, c.value, c.limit) for c in record.audit.values()] == [
-        (c["verdict"], c["figure"], c["limit"]) for c in old["audit"].values()
+        (c["verdict"], c["figure"], c["limit"]) for c in old.get("audit", {}).values()
     ]
     assert record.seed == old["seed"]
     assert record.predictions.sha256 == old["predictions"]["sha256"]

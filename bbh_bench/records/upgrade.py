@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 FINGERPRINTS = {
-    "d994e1875af4015e": "",  # digits5, version 2
-    "d7d8d886e51d0121": "",  # mnist-short, version 2
-    "cab12ae93f2b4928": "",  # toy, version 1
+    "d994e1875af4015e": "eafef3d28a25d1df",  # digits5, version 2
+    "618e10407683ac80": "e93bcb66ba367334",  # mnist, version 2
+    "d7d8d886e51d0121": "6fcd4a0adb628f38",  # mnist-short, version 2
+    "cab12ae93f2b4928": "9a6a8c632c915e4d",  # toy, version 1, on processors with AVX-512
+    "fcea6211f3334f01": "9a6a8c632c915e4d",  # toy, version 1, on processors with AVX2
 }
 """Fingerprint of schema 2 -> fingerprint of schema 3 of the same task definition; tests/test_upgrade.py compares the two
 definitions part by part. A task of a third party keeps its old fingerprint, which equals none of schema 3."""
@@ -22,6 +24,12 @@ COLUMNS = {"own_accuracy": "attacker_accuracy", "flagged": "detection_auroc", "m
 COSTS = {"fit/fits": "fit/relative", "attack/fits": "attack/relative"}
 AUDIT = {"fresh_draws": "fresh_samples", "more_draws": "more_samples"}
 HYPERPARAMETERS = {"likelihood_draws": "likelihood_samples", "kl_draws": "kl_samples"}
+ALGORITHMS = {
+    "DeepFoolL2": "DeepFool",
+    "CarliniWagnerL2": "CarliniWagner",
+    "Transfer": "PlainPgd",
+    "NoiseLinf": "Noise",
+}
 ATTACK_FIELDS = ("name", "version", "norm", "epsilons", "samples", "access", "images", "surrogate")
 
 
@@ -69,8 +77,9 @@ def attack(old: Mapping[str, Any]) -> dict[str, Any]:
     if fields["surrogate"] is not None:
         fields["surrogate"] = {"version": 1} | _fields(fields["surrogate"])
     algorithm = {key: value for key, value in fields.items() if key not in (*ATTACK_FIELDS, "class", "minimises")}
-    kind = {"type": old["class"].rpartition(".")[2]} if "class" in old else {}
-    return {key: fields[key] for key in ATTACK_FIELDS} | {"algorithm": kind | algorithm}
+    name = old["class"].rpartition(".")[2]
+    described = {"type": ALGORITHMS.get(name, name)} | algorithm
+    return {key: fields[key] for key in ATTACK_FIELDS} | {"algorithm": described}
 
 
 def _method(method: dict[str, Any], provenance: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,7 +89,7 @@ def _method(method: dict[str, Any], provenance: Mapping[str, Any]) -> dict[str, 
         "name": method["name"],
         "version": 1,
         "description": method["line"],
-        "hyperparameters": {k: v for k, v in _fields(method["hyperparameters"]).items() if k != "name"},
+        "hyperparameters": {k: v for k, v in _fields(method["hyperparameters"]).items() if k not in ("name", "version")},
         "package": {
             "name": name,
             "version": provenance["packages"].get(name),
