@@ -28,3 +28,7 @@ class RecordError(BenchError):
 
 class ContractError(BenchError):
     """A method, posterior, attack or plugin that doesn't keep the promises of its kind."""
+
+
+class BenchWarning(UserWarning):
+    """Something could not be done or measured; recorded with the cell and shown to the user."""
