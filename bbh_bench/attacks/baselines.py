@@ -26,9 +26,9 @@ class Noise(AttackAlgorithm):
 class PaperFgsm(AttackAlgorithm):
     """The attack of the paper's code: the mean over samples of the FGSM image of each sample, in L-infinity.
 
-    Pawlowski et al. 2017, arXiv 1711.01297. It does not attack the predictive distribution: where samples disagree, the mean of
-    their signs is shorter than epsilon. The more the samples of a method differ, the weaker is the attack on it. It is here to
-    show by how much. The paper does not clip the images; this attack does.
+    Pawlowski et al. 2017, arXiv 1711.01297. It does not attack the predictive distribution: where samples disagree, the mean
+    of their signs is shorter than epsilon. The more the samples of a method differ, the weaker is the attack on it. It is
+    here to show by how much. The paper does not clip the images; this attack does.
     """
 
     def foolbox(self, norm: Norm) -> RunAttack:

@@ -43,8 +43,8 @@ NOISE_LINF = Attack(
     name="noise-linf", version=1, norm="linf", epsilons=LINF, algorithm=Noise(), samples=1, access="black"
 )
 PAPER_FGSM = Attack(name="paper-fgsm", version=1, norm="linf", epsilons=PAPER_GRID, algorithm=PaperFgsm())
-"""The paper takes 100 samples, this attack 16. The cost increases with the square of their number: the gradient of each sample is
-computed through the stack of all."""
+"""The paper takes 100 samples, this attack 16. The cost increases with the square of their number: the gradient of each
+sample is computed through the stack of all."""
 
 ATTACKS = (
     FGSM, PGD_LINF, PGD_L2, DEEPFOOL_L2, CARLINI_WAGNER_L2, BOUNDARY, TRANSFER, NOISE_LINF, PAPER_FGSM

@@ -92,9 +92,9 @@ def attacked(
 ) -> Arrays:
     """The stored arrays of every attack on the posterior, and those of the audit.
 
-    The audit is that of the first attack on the posterior's own networks whose algorithm has stronger variants. ``problem`` and
-    the run's ``seed`` are for surrogates. A posterior whose outputs have no gradient is not attacked: a ``BenchWarning`` says so,
-    and there are no arrays.
+    The audit is that of the first attack on the posterior's own networks whose algorithm has stronger variants. ``problem``
+    and the run's ``seed`` are for surrogates. A posterior whose outputs have no gradient is not attacked: a ``BenchWarning``
+    says so, and there are no arrays.
     """
     attacks = list(attacks)
     if attacks and not gradients_reach_inputs(posterior, context.x[:1].to(context.device)):
@@ -204,7 +204,7 @@ def _audit(
     attacker_classes: np.ndarray,
     stage: Stage,
 ) -> Arrays:
-    """Stronger variants of the attack, at the epsilon at which the attacker's samples are correct for about half of the images.
+    """Stronger variants of the attack, at the epsilon where the attacker's samples are correct for about half of the images.
 
     They run on the images for which these samples are still correct. The others keep the perturbations that they have.
     """
@@ -213,31 +213,50 @@ def _audit(
     x, y = context.x[index[subset]], context.y[index[subset]]
     correct = attacker_classes[:, subset.numpy()] == y.numpy()
     k = min(np.flatnonzero(attack.epsilons), key=lambda k: abs(correct[k].mean() - 0.5))
-    remaining = torch.from_numpy(correct[k])
     base = crafted.images[k][subset]
-    low, high = (torch.full_like(x[:1], bound) for bound in context.bounds)
-    widest = replace(attack, epsilons=(distance(high, low, attack.norm).item(),))
     variants = stronger_variants(attack, attack.epsilons[k])
-    images = {what: base.clone() for what in variants}
     with stage("attack/audit", images=len(subset)):
         networks = posterior.sample(attack.samples)
         vanishing = _vanishing_gradients(context, networks, context.x[index], context.y[index])
-        (at_widest,) = craft(widest, networks, x, y, context.bounds, context.device).images
-        for what, variant in variants.items():
-            if remaining.any():
-                networks = posterior.sample(variant.samples)
-                again = craft(variant, networks, x[remaining], y[remaining], context.bounds, context.device)
-                images[what][remaining] = again.images[0]
-    with stage("evaluate/audit", images=len(subset) * (2 + len(images))):
+        widest = craft(_widest(context, attack), networks, x, y, context.bounds, context.device).images[0]
+        remaining = torch.from_numpy(correct[k])
+        stronger = {
+            what: _attack_again(context, posterior, variant, (x, y), base, remaining)
+            for what, variant in variants.items()
+        }
+    with stage("evaluate/audit", images=len(subset) * (2 + len(stronger))):
         networks = posterior.sample(context.samples)
         return audit_arrays(
             base=context.classify(networks, base),
-            widest=context.classify(networks, at_widest),
-            stronger={what: context.classify(networks, perturbed) for what, perturbed in images.items()},
+            widest=context.classify(networks, widest),
+            stronger={what: context.classify(networks, images) for what, images in stronger.items()},
             epsilon=attack.epsilons[k],
             labels=y,
             vanishing=vanishing,
         )
+
+
+def _widest(context: AttackContext, attack: Attack) -> Attack:
+    """The attack at an epsilon that spans the range of pixel values."""
+    low, high = (torch.full_like(context.x[:1], bound) for bound in context.bounds)
+    return replace(attack, epsilons=(distance(high, low, attack.norm).item(),))
+
+
+def _attack_again(
+    context: AttackContext,
+    posterior: Posterior,
+    variant: Attack,
+    data: tuple[Tensor, Tensor],
+    adversarial: Tensor,
+    remaining: Tensor,
+) -> Tensor:
+    """Replace examples ``adversarial`` ``[P, ...]`` where ``remaining`` ``[P]``; ``data`` are the clean images and labels."""
+    images = adversarial.clone()
+    if remaining.any():
+        networks = posterior.sample(variant.samples)
+        x, y = (each[remaining] for each in data)
+        (images[remaining],) = craft(variant, networks, x, y, context.bounds, context.device).images
+    return images
 
 
 def _vanishing_gradients(context: AttackContext, networks: PredictFn, x: Tensor, y: Tensor) -> Tensor:

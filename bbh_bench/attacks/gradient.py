@@ -18,8 +18,8 @@ from bbh_bench.api import AttackAlgorithm, Norm, RunAttack
 from bbh_bench.attacks.threat_model import require_norm, scaled
 
 CERTAIN_LOG_ODDS = 2.0
-"""Log odds against the label, on the attacker's samples, from which on an image is certainly misclassified on fresh samples too:
-the label then has the probability 0.12."""
+"""Log odds against the label, on the attacker's samples, from which on an image is certainly misclassified on fresh samples
+too: the label then has the probability 0.12."""
 CERTAIN_RATIO = 2.0
 """How many times as likely as the label another class must be as well: among many unlikely classes the label may still be the
 likeliest."""

@@ -29,9 +29,9 @@ def directions(scores: Iterable[str]) -> dict[str, Direction]:
 def robustness(arrays: Arrays) -> tuple[Scores, Curves]:
     """Curves of each attack and of the worst case over the attacks in each norm, and the scores that summarise them.
 
-    Every curve has ``robust_accuracy_auc`` and ``degradation``. An attack that minimises has ``median_distance``, the median size
-    of the smallest perturbation that is misclassified, if it is finite. A worst case has ``accuracy@<epsilon>``, its accuracy at
-    the middle one of the positive epsilons. A norm in which nothing was attacked has no worst case.
+    Every curve has ``robust_accuracy_auc`` and ``degradation``. An attack that minimises has ``median_distance``, the median
+    size of the smallest perturbation that is misclassified, if it is finite. A worst case has ``accuracy@<epsilon>``, its
+    accuracy at the middle one of the positive epsilons. A norm in which nothing was attacked has no worst case.
     """
     scores: Scores = {}
     curves: Curves = {}

@@ -61,8 +61,8 @@ def attack_arrays(
     """The arrays of one attack.
 
     ``index`` and ``labels`` are ``[N]``, ``attacker_classes`` and ``mean_perturbation`` ``[E, N]``. ``predictions`` are those
-    of fresh samples for each epsilon, as ``predict`` returns them. ``scaled``, for an attack that minimises: sizes of the scaled
-    smallest perturbations, and the classes that fresh samples predict there, both ``[S, N]``.
+    of fresh samples for each epsilon, as ``predict`` returns them. ``scaled``, for an attack that minimises: sizes of the
+    scaled smallest perturbations, and the classes that fresh samples predict there, both ``[S, N]``.
     """
     arrays: Arrays = {
         "norm": np.array(attack.norm),

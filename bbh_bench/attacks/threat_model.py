@@ -1,8 +1,8 @@
 """The threat model: what an attacker knows and may do to an image, and the check that no attack does more.
 
 White box, of which an attack may use less. The attacker has the posterior and samples networks from it, but it does not know
-the samples on which the attack is evaluated. Perturbations are in pixel space, within the attack's norm, clipped to the range of
-pixel values. The results of Foolbox are checked, not trusted. ``docs/threat-model.md`` explains why.
+the samples on which the attack is evaluated. Perturbations are in pixel space, within the attack's norm, clipped to the
+range of pixel values. The results of Foolbox are checked, not trusted. ``docs/threat-model.md`` explains why.
 """
 
 import math
