@@ -80,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command. Returns 0, 1 where a cell failed or a check didn't hold, or 2 for a mistake the user can mend."""
     options = parser().parse_args(arguments)
     if options.version:
-        import bbh_bench  # noqa: PLC0415
+        import bbh_bench
 
         print(f"bbh-bench {bbh_bench.__version__}")
         return 0
@@ -101,9 +101,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _list(options: argparse.Namespace) -> int:
-    from tabulate import tabulate  # noqa: PLC0415
+    from tabulate import tabulate
 
-    from bbh_bench.plugins import plugins  # noqa: PLC0415
+    from bbh_bench.plugins import plugins
 
     catalogue = plugins().catalogue()
     shelves = (catalogue.methods, catalogue.tasks, catalogue.attacks, catalogue.metrics)
@@ -116,8 +116,8 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from bbh_bench.running.commands import Folders, run  # noqa: PLC0415
-    from bbh_bench.running.plan import Selection  # noqa: PLC0415
+    from bbh_bench.running.commands import Folders, run
+    from bbh_bench.running.plan import Selection
 
     selection = Selection(
         tasks=options.task or list(ATTACKED_TASKS if options.attack else DEFAULT_TASKS),
@@ -148,8 +148,8 @@ def _jobs(executor: str, jobs: str | None) -> int | None:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from bbh_bench.leaderboard import render  # noqa: PLC0415
-    from bbh_bench.records.store import Store  # noqa: PLC0415
+    from bbh_bench.leaderboard import render
+    from bbh_bench.records.store import Store
 
     records = Store(Path(options.records)).some_records()
     out = Path(options.out or options.records)
@@ -160,7 +160,7 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _publish(options: argparse.Namespace) -> int:
-    from bbh_bench.running.commands import publish  # noqa: PLC0415
+    from bbh_bench.running.commands import publish
 
     return publish(
         Path(options.records), Path(options.to), options.task or [], options.method or [], replace=options.replace
@@ -168,22 +168,22 @@ def _publish(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from bbh_bench.running.commands import verify  # noqa: PLC0415
+    from bbh_bench.running.commands import verify
 
     return verify(Path(options.records))
 
 
 def _show(options: argparse.Namespace) -> int:
-    from bbh_bench.leaderboard.markdown import record_page  # noqa: PLC0415
-    from bbh_bench.records.record import Record  # noqa: PLC0415
+    from bbh_bench.leaderboard.markdown import record_page
+    from bbh_bench.records.record import Record
 
     print(record_page(Record.read(Path(options.record))))
     return 0
 
 
 def _check(options: argparse.Namespace) -> int:
-    from bbh_bench.plugins import plugins  # noqa: PLC0415
-    from bbh_bench.testing import check_method  # noqa: PLC0415
+    from bbh_bench.plugins import plugins
+    from bbh_bench.testing import check_method
 
     catalogue = plugins().catalogue()
     _warn(catalogue.problems)

@@ -1,11 +1,13 @@
-"""What a user can mend: each error says what is wrong, where, and the remedy."""
+"""Errors and warnings that a user can act on: each says what is wrong, where, and the remedy."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
+from traceback import walk_tb
 
 
 class BenchError(Exception):
-    """Shown to the user as one paragraph, without a traceback; the command line then exits with code 2."""
+    """A mistake that a user can fix. Shown as one paragraph, without a traceback; the command then exits with code 2."""
 
 
 class UnknownName(BenchError):
@@ -19,16 +21,27 @@ class UnknownName(BenchError):
 
 
 class DataError(BenchError):
-    """A data file that is missing, truncated or other than the one the task is defined by."""
+    """A data file that is missing, truncated, or not the one by which the task is defined."""
 
 
 class RecordError(BenchError):
-    """A record that can't be read, is of a newer schema, or doesn't belong where it is to go."""
+    """A record that cannot be read or written, has a newer schema, or does not belong where it should be stored."""
 
 
 class ContractError(BenchError):
-    """A method, posterior, attack or plugin that doesn't keep the promises of its kind."""
+    """A method, posterior, attack, task or metric that breaks the contract of its kind (``bbh_bench.api``)."""
 
 
 class BenchWarning(UserWarning):
     """Something could not be done or measured; recorded with the cell and shown to the user."""
+
+
+def location(error: BaseException, package: str) -> str:
+    """``file:line`` of the deepest frame in the code of a top-level ``package``, else of the deepest frame; '' if unknown."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{Path(error.filename).name}:{error.lineno}"
+    frames = list(walk_tb(error.__traceback__))
+    own = [pair for pair in frames if str(pair[0].f_globals.get("__name__", "")).partition(".")[0] == package]
+    for frame, line in (own or frames)[-1:]:
+        return f"{Path(frame.f_code.co_filename).name}:{line}"
+    return ""

@@ -1,4 +1,4 @@
-"""What a plugin may add: four hooks, each takes nothing and returns a list of named objects (see ``bbh_bench.api``)."""
+"""What a plugin may provide: four hooks. Each takes no arguments and returns a list of named objects (``bbh_bench.api``)."""
 
 from typing import TYPE_CHECKING
 
@@ -15,19 +15,19 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @hookspec
 def bbh_methods() -> "list[Method]":  # type: ignore[empty-body]
-    """Methods: each learns a posterior over networks."""
+    """Methods: each fits a posterior over networks."""
 
 
 @hookspec
 def bbh_tasks() -> "list[Task]":  # type: ignore[empty-body]
-    """Tasks: each brings data, a network, a budget and a way to judge."""
+    """Tasks: each provides data, a network, a budget and an evaluation."""
 
 
 @hookspec
 def bbh_attacks() -> "list[Attack]":  # type: ignore[empty-body]
-    """Attacks: each a setting of a Foolbox attack."""
+    """Attacks: each is a setting of an attack algorithm."""
 
 
 @hookspec
 def bbh_metrics() -> "list[Metric]":  # type: ignore[empty-body]
-    """Metrics: each a number computed from stored predictions."""
+    """Metrics: each is a score that is computed from stored predictions."""

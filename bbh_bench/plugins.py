@@ -1,56 +1,64 @@
-"""Finds plugins, built-in and installed, and makes one catalogue of what they bring.
+"""Loads plugins, built-in and third-party, into registries of methods, tasks, attacks and metrics.
 
-A plugin that is broken is left out and reported with its distribution and the remedy; it never takes the rest down.
+A plugin that does not work is left out and reported with its package, file, line and the remedy. The others are not affected.
 """
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, is_dataclass
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
+from importlib.util import module_from_spec, spec_from_file_location
 from inspect import getdoc, getmembers, isfunction
+from pathlib import Path
+from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 import pluggy
 
 from bbh_bench import hookspecs
 from bbh_bench.api import Attack, Method, Metric, Task
-from bbh_bench.errors import ContractError, UnknownName
+from bbh_bench.contracts import check_object
+from bbh_bench.errors import BenchError, ContractError, UnknownName, location
 
-BUILT_IN = ("bbh_bench.methods", "bbh_bench.tasks", "bbh_bench.attacks.algorithms", "bbh_bench.evaluation.metrics")
-DISTRIBUTION = "bbh-bench"
-NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+BUILT_IN = ("bbh_bench.methods", "bbh_bench.tasks", "bbh_bench.attacks", "bbh_bench.evaluation.metrics")
+PACKAGE = "bbh-bench"
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Entry(Generic[T]):
-    """A registered object and the distribution that brought it."""
+class Registered(Generic[T]):
+    """A method, task, attack or metric, and the package (or plugin file) that provides it."""
 
-    thing: T
-    distribution: str
+    value: T
+    package: str
+    description: str
+    """One line."""
 
-    @property
-    def line(self) -> str:
-        """One line that says what it is: its own ``line`` or ``title``, else the first line of its class's docstring."""
-        own = getattr(self.thing, "line", None) or getattr(self.thing, "title", None)
-        return str(own or (getdoc(type(self.thing)) or "").partition("\n")[0])
+
+def description(kind: str, value: Any) -> str:
+    """One line: a task's title, the description of an attack or metric, the first line of the docstring of a method's class."""
+    if kind == "task":
+        return str(value.describe().title)
+    if kind == "method":
+        return (getdoc(type(value)) or "").partition("\n")[0]
+    return str(value.description)
 
 
 @dataclass(frozen=True)
-class Shelf(Generic[T]):
-    """The registered things of one kind, by name."""
+class Registry(Generic[T]):
+    """The objects of one kind, by name, in the order of registration."""
 
     kind: str
-    entries: Mapping[str, Entry[T]]
+    entries: Mapping[str, Registered[T]]
 
     def __getitem__(self, name: str) -> T:
-        """Raises ``UnknownName`` with the nearest known name."""
-        return self.entry(name).thing
+        """Raises ``UnknownName`` with the most similar known name."""
+        return self.registered(name).value
 
-    def entry(self, name: str) -> Entry[T]:
-        """The thing and its distribution. Raises ``UnknownName``."""
+    def registered(self, name: str) -> Registered[T]:
+        """The object with its package. Raises ``UnknownName``."""
         if name not in self.entries:
             raise UnknownName(self.kind, name, self.entries)
         return self.entries[name]
@@ -58,172 +66,148 @@ class Shelf(Generic[T]):
     def __iter__(self) -> Iterator[str]:
         return iter(self.entries)
 
-    def things(self) -> list[T]:
-        """All things, in the order of registration."""
-        return [entry.thing for entry in self.entries.values()]
+    def values(self) -> list[T]:
+        """All objects."""
+        return [entry.value for entry in self.entries.values()]
 
 
 @dataclass(frozen=True)
-class Catalogue:
-    """Everything that can be run, and the plugins that could not be used (one paragraph each)."""
+class Plugins:
+    """Everything that can be run, and one paragraph for each plugin, or object of a plugin, that was left out."""
 
-    methods: Shelf[Method]
-    tasks: Shelf[Task]
-    attacks: Shelf[Attack]
-    metrics: Shelf[Metric]
+    methods: Registry[Method]
+    tasks: Registry[Task]
+    attacks: Registry[Attack]
+    metrics: Registry[Metric]
     problems: tuple[str, ...]
 
+    @property
+    def registries(self) -> tuple[Registry[Any], ...]:
+        """All four."""
+        return self.methods, self.tasks, self.attacks, self.metrics
 
-class Plugins:
-    """A pluggy manager that knows each plugin's distribution and keeps the broken ones out."""
+
+def load_plugins(external: bool = True, files: Sequence[Path] = ()) -> Plugins:
+    """Load the built-in plugins, the installed ones if ``external``, and modules from ``files``.
+
+    Nothing is kept between calls. Raises ``BenchError`` for a file that does not exist or does not work: it was named on
+    purpose.
+    """
+    loader = PluginLoader()
+    for module in BUILT_IN:
+        loader.add(PACKAGE, module, lambda module=module: import_module(module))  # type: ignore[misc]
+    if external:
+        for point in entry_points(group=hookspecs.PROJECT):
+            loader.add(point.dist.name if point.dist else point.value, point.module, point.load)
+    for file in files:
+        problems = len(loader.problems)
+        loader.add(file.name, module_name(file), lambda file=file: load_file(file))  # type: ignore[misc]
+        if len(loader.problems) > problems:
+            raise BenchError(loader.problems[-1])
+    return loader.collect()
+
+
+def module_name(file: Path) -> str:
+    """The name under which a plugin file is imported: it cannot hide a module of the same name."""
+    return f"bbh_bench_plugin_{file.stem}"
+
+
+def load_file(file: Path) -> ModuleType:
+    """Import a plugin file. Raises ``BenchError`` if there is no such file, and what the module raises."""
+    spec = spec_from_file_location(module_name(file), file)
+    if not file.is_file() or spec is None or spec.loader is None:
+        raise BenchError(f"--plugin: there is no Python file '{file}'.")
+    module = module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses and pickle look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+class PluginLoader:
+    """A pluggy manager that knows the package of each plugin and leaves out those that do not work."""
 
     def __init__(self) -> None:
         self.manager = pluggy.PluginManager(hookspecs.PROJECT)
         self.manager.add_hookspecs(hookspecs)
         self.problems: list[str] = []
 
-    def add(self, distribution: str, load: Callable[[], object]) -> None:
-        """Register what ``load`` returns, or report why not."""
-        name = f"{distribution}:{len(self.manager.list_name_plugin())}"  # pluggy skips a repeated name in silence
+    def add(self, package: str, module: str, load: Callable[[], object]) -> None:
+        """Register what ``load`` returns, or report why not. ``module`` names the code that it runs."""
+        name = f"{package}:{len(self.manager.list_name_plugin())}"  # pluggy would skip a repeated name silently
         try:
             plugin = load()
             self.manager.register(plugin, name=name)
             self.manager.check_pending()
             _check_markers(plugin)
-        except (Exception, SystemExit) as error:  # a stranger's module may raise anything at import
+        except (Exception, SystemExit) as error:  # a third party's module may raise anything at import
             if self.manager.has_plugin(name):
                 self.manager.unregister(name=name)
-            self.problems.append(_report(distribution, error))
+            self.problems.append(_report(package, module, error))
 
-    def catalogue(self) -> Catalogue:
-        """Ask every plugin for its things, and refuse those that are misnamed, repeated or incomplete."""
+    def collect(self) -> Plugins:
+        """Call the hooks of every plugin. Objects that are misnamed, incomplete or use a taken name are left out."""
         problems = list(self.problems)
-        return Catalogue(
-            Shelf("method", self._collect("bbh_methods", problems)),
-            Shelf("task", self._collect("bbh_tasks", problems)),
-            Shelf("attack", self._collect("bbh_attacks", problems)),
-            Shelf("metric", self._collect("bbh_metrics", problems)),
+        return Plugins(
+            Registry("method", self._collect("method", problems)),
+            Registry("task", self._collect("task", problems)),
+            Registry("attack", self._collect("attack", problems)),
+            Registry("metric", self._collect("metric", problems)),
             tuple(problems),
         )
 
-    def _collect(self, hook: str, problems: list[str]) -> dict[str, Entry[Any]]:
-        found: dict[str, Entry[Any]] = {}
+    def _collect(self, kind: str, problems: list[str]) -> dict[str, Registered[Any]]:
+        entries: dict[str, Registered[Any]] = {}
+        hook = f"bbh_{kind}s"
         implementations = getattr(self.manager.hook, hook).get_hookimpls()
-        implementations.sort(
-            key=lambda each: int(each.plugin_name.partition(":")[2])
-        )  # built-ins first, whatever a hook asks
+        # In the order of registration, built-in ones first, whatever priority a hook asks for.
+        implementations.sort(key=lambda each: int(each.plugin_name.rpartition(":")[2]))
         for implementation in implementations:
-            distribution = implementation.plugin_name.partition(":")[0]
+            package = implementation.plugin_name.rpartition(":")[0]
+            module = implementation.function.__module__
             try:
                 returned = implementation.function()
                 if not isinstance(returned, Iterable):
-                    raise ContractError(f"its hook {hook}() returned {returned!r}; return a list.")
-                things = list(returned)
-            except (Exception, SystemExit) as error:  # a stranger's hook may raise anything
-                problems.append(_report(distribution, error))
+                    raise ContractError(f"it returned {returned!r}; return a list.")
+                values = list(returned)
+            except (Exception, SystemExit) as error:  # a third party's hook may raise anything
+                problems.append(_report(package, module, error, hook))
                 continue
-            for thing in things:
+            for value in values:
                 try:
-                    _check_thing(hook, thing, found)
-                    found[thing.name] = Entry(thing, distribution)
-                except Exception as error:  # as may a property of its object
-                    problems.append(_report(distribution, error))
-        return found
+                    check_object(kind, value)
+                    _check_unused(value.name, entries)
+                    entries[value.name] = Registered(value, package, description(kind, value))
+                except Exception as error:  # a property of its object may raise anything, too
+                    problems.append(_report(package, module, error, hook))
+        return entries
 
 
-def plugins(external: bool = True) -> Plugins:
-    """A fresh manager with the built-in plugins and, unless told otherwise, the installed ones."""
-    found = Plugins()
-    for module in BUILT_IN:
-        found.add(DISTRIBUTION, lambda module=module: import_module(module))  # type: ignore[misc]
-    if external:
-        for point in entry_points(group=hookspecs.PROJECT):
-            found.add(point.dist.name if point.dist else point.value, point.load)
-    return found
+def _check_unused(name: str, entries: Mapping[str, Registered[Any]]) -> None:
+    if name in entries:
+        raise ContractError(
+            f"the name '{name}' is already used by the package '{entries[name].package}', which keeps it; choose another `name`."
+        )
 
 
-def _report(distribution: str, error: BaseException) -> str:
+def _report(package: str, module: str, error: BaseException, hook: str = "") -> str:
+    """One paragraph: package, hook, what is wrong, where, and the remedy."""
+    who = f"The plugin '{package}'"
     if isinstance(error, ContractError):
-        return f"The plugin of distribution '{distribution}' breaks its contract: {error}"
+        return f"{who} breaks its contract{f' in its hook {hook}()' if hook else ''}: {error}"
+    if isinstance(error, BenchError):
+        return str(error)
     if isinstance(error, pluggy.PluginValidationError):
         known = ", ".join(name for name, _ in getmembers(hookspecs, isfunction) if name.startswith("bbh_"))
-        return f"The plugin of distribution '{distribution}' is left out: {error}. The hooks are: {known}."
+        return f"{who} is left out: {error}. The hooks are: {known}."
+    place = location(error, module.partition(".")[0])
+    what = f"its hook {hook}() failed" if hook else "it cannot be imported"
     return (
-        f"The plugin of distribution '{distribution}' can't be loaded: {type(error).__name__}: {error}. "
-        f"Mend or remove it (`pip uninstall {distribution}`); everything else works."
+        f"{who} is left out: {what} with {type(error).__name__}: {error}{f' ({place})' if place else ''}. "
+        f"Fix it or remove it (`pip uninstall {package}`); everything else works."
     )
 
 
 def _check_markers(plugin: object) -> None:
     for name, function in getmembers(plugin, isfunction):
         if name.startswith("bbh_") and not hasattr(function, f"{hookspecs.PROJECT}_impl"):
-            raise ContractError(f"its function {name}() isn't marked; put @bbh_bench.hookimpl above it.")
-
-
-_PROMISES: dict[str, dict[str, Callable[[Any], bool]]] = {
-    "bbh_methods": {"fit": callable},
-    "bbh_tasks": {
-        "version": lambda v: isinstance(v, int),
-        "threads": lambda v: v is None or (isinstance(v, int) and v > 0),
-        "title": lambda v: isinstance(v, str),
-        "headline": lambda v: isinstance(v, str),
-        "specification": callable,
-        "load": callable,
-        "score": callable,
-    },
-    "bbh_attacks": {
-        "version": lambda v: isinstance(v, int),
-        "norm": lambda v: v in ("linf", "l2"),
-        "epsilons": lambda v: len(v) > 0 and list(v) == sorted(v) and v[0] >= 0,
-        "draws": lambda v: v >= 1,
-        "foolbox": callable,
-    },
-    "bbh_metrics": {
-        "scope": lambda v: v in ("labelled", "inputs", "outliers"),
-        "better": lambda v: v in ("lower", "higher", "neither"),
-        "line": lambda v: isinstance(v, str),
-        "compute": callable,
-    },
-}
-
-
-_TERMS: dict[str, Callable[[Any], bool]] = {
-    "access": lambda v: v in ("white", "black", "transfer"),
-    "images": lambda v: v is None or (isinstance(v, int) and v > 0),
-    "minimises": lambda v: isinstance(v, bool),
-    "surrogate": lambda v: v is None or callable(getattr(v, "fit", None)),
-}
-
-
-def _frozen(thing: Any) -> bool:
-    return bool(thing.__dataclass_params__.frozen)
-
-
-def _check_thing(hook: str, thing: Any, found: Mapping[str, Entry[Any]]) -> None:
-    """What can be seen without running it; ``bbh_bench.testing`` sees the rest."""
-    name = getattr(thing, "name", None)
-    if isinstance(thing, type) or not is_dataclass(thing) or not _frozen(thing):
-        raise ContractError(
-            f"its hook {hook}() brings {thing!r}; bring an instance of a frozen dataclass, whose fields are recorded."
-        )
-    if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise ContractError(
-            f"its hook {hook}() brings the name {name!r}; names are lower-case letters, digits, hyphens and underscores."
-        )
-    for attribute, promise in _PROMISES[hook].items():
-        if not hasattr(thing, attribute) or not promise(getattr(thing, attribute)):
-            raise ContractError(
-                f"'{name}' of its hook {hook}() has no valid `{attribute}`; see bbh_bench.api.{_noun(hook)}.{attribute}."
-            )
-    for attribute, allowed in _TERMS.items() if hook == "bbh_attacks" else ():
-        if hasattr(thing, attribute) and not allowed(getattr(thing, attribute)):
-            raise ContractError(f"'{name}' has no valid `{attribute}`; see bbh_bench.api.Terms.{attribute}.")
-    if name in found:
-        raise ContractError(
-            f"its hook {hook}() brings '{name}', a name that the distribution '{found[name].distribution}' already uses; "
-            "give it another `name`."
-        )
-
-
-def _noun(hook: str) -> str:
-    return hook.removeprefix("bbh_").removesuffix("s").capitalize()
+            raise ContractError(f"its function {name}() is not marked; put @bbh_bench.hookimpl above it.")

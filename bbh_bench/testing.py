@@ -1,9 +1,10 @@
-"""What every plugin must pass: call ``check_method(YourMethod())`` in a test of yours.
+"""Tests of the contract of a method: call ``check_method(YourMethod())`` in a test of your plugin.
 
-A method that is for regression too passes ``check_method(YourMethod(), "regression")`` as well.
+A method that supports regression should pass ``check_method(YourMethod(), "regression")`` too.
 """
 
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -15,18 +16,20 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from bbh_bench.api import Categorical, Gaussian, Method, Posterior, Problem
+from bbh_bench.api import Categorical, Gaussian, Method, Posterior, Problem, is_differentiable
+from bbh_bench.contracts import check_object
 from bbh_bench.data import data_folder, sealed
-from bbh_bench.errors import DataError
+from bbh_bench.errors import BenchWarning, ContractError, DataError
+from bbh_bench.evaluation.predictive import PROBABILITIES, looks_like_probabilities
 from bbh_bench.running.stages import seed_everything
 from bbh_bench.tasks.networks import initialise
 
-DRAWS = 8
+SAMPLES = 8
 CLASSES = 3
 
 
 def small_network() -> nn.Module:
-    """A network of every kind of layer that the suite's tasks use, for images ``[B, 1, 6, 6]``."""
+    """A network with every kind of layer that the suite's tasks use, for images ``[B, 1, 6, 6]``."""
     return initialise(
         nn.Sequential(
             nn.Conv2d(1, 4, 3, padding=1),
@@ -43,7 +46,7 @@ def small_network() -> nn.Module:
 
 
 def small_problem(epochs: int = 80) -> Problem:
-    """Sixty images of three classes, told apart by which third is bright. Made anew at each call, always the same."""
+    """Sixty images of three classes, which differ in the third that is bright. The same at every call, in new tensors."""
     generator = torch.Generator().manual_seed(0)
     y = torch.arange(60) % CLASSES
     x = torch.rand(60, 1, 6, 6, generator=generator) / 2
@@ -53,7 +56,7 @@ def small_problem(epochs: int = 80) -> Problem:
 
 
 def small_regression(epochs: int = 300) -> Problem:
-    """Forty points of a parabola in two variables, in one batch, of deviation 1; noise of deviation 0.2."""
+    """Forty points of a parabola in two variables, in one batch, with standard deviation 1 and noise of 0.2."""
     generator = torch.Generator().manual_seed(0)
     x = 2 * torch.rand(40, 2, generator=generator) - 1
     y = x.square().sum(1) + x[:, 0]
@@ -66,10 +69,17 @@ def small_regression(epochs: int = 300) -> Problem:
 
 
 def check_method(method: Method, kind: Literal["classification", "regression"] = "classification") -> None:
-    """Fit a small problem and raise ``AssertionError``, with advice, where the contract of a method is broken."""
+    """Fit a small problem, and raise ``AssertionError`` with advice if the method breaks its contract.
+
+    Warns (``BenchWarning``) of what is probably a mistake but breaks no contract, such as probabilities in place of logits.
+    """
     make = {"classification": small_problem, "regression": small_regression}[kind]
     width = {"classification": CLASSES, "regression": 1}[kind]
     problem, untouched = make(), make()
+    try:
+        check_object("method", method)
+    except ContractError as error:
+        raise AssertionError(str(error)) from error
     posterior = _fit(method, problem, seed=0)
     _require(
         problem.x.equal(untouched.x) and problem.y.equal(untouched.y), "fit changed the training data; copy them first."
@@ -81,106 +91,112 @@ def check_method(method: Method, kind: Literal["classification", "regression"] =
     _check_shapes(posterior, x, first, width)
     _check_frozen(posterior, x)
     _check_images_apart(posterior, x)
-    if getattr(posterior, "differentiable", True):
+    if is_differentiable(posterior):
         _check_differentiable(posterior, x)
     again = _outputs(_fit(method, problem, seed=0), x, seed=0)
-    _require(first.equal(again), "the same seed gave another posterior; draw with torch's global generator alone.")
+    _require(first.equal(again), "the same seed gave another posterior; use torch's global random generator only.")
     other = _outputs(_fit(method, problem, seed=1), x, seed=0)
-    _require(not first.equal(other), "another seed gave the same posterior; don't seed inside fit, the runner does.")
+    _require(not first.equal(other), "another seed gave the same posterior; do not seed inside fit, the runner does.")
     if kind == "classification":
+        _warn_of_probabilities(first)
         _check_classifies(posterior, problem)
     else:
         _check_fits(posterior, problem)
 
 
 def _fit(method: Method, problem: Problem, seed: int) -> Posterior:
-    told: list[float] = []
+    fractions: list[float] = []
     seed_everything(seed, "fit")
     with sealed(f"method '{method.name}'"), _no_data_files(), _advice("fit"):
-        posterior = method.fit(replace(problem, progress=lambda fraction, loss: told.append(fraction)))
-    outside = [fraction for fraction in told if not 0 <= fraction <= 1]
-    _require(not outside, f"progress was told {outside}; the share that is done lies in [0, 1].")
+        posterior = method.fit(replace(problem, progress=lambda fraction, loss: fractions.append(fraction)))
+    outside = [fraction for fraction in fractions if not 0 <= fraction <= 1]
+    _require(not outside, f"progress got the fractions {outside}; the completed fraction lies in [0, 1].")
     return posterior
 
 
 def _outputs(posterior: Posterior, x: Tensor, seed: int) -> Tensor:
     seed_everything(seed, "sample")
     with _advice("sample(n)(x)"):
-        return posterior.sample(DRAWS)(x).detach()
+        return posterior.sample(SAMPLES)(x).detach()
 
 
 def _check_posterior(posterior: Posterior) -> None:
     _require(callable(getattr(posterior, "sample", None)), "fit must return an object with a method sample(n).")
     parameters = getattr(posterior, "parameters", None)
-    _require(isinstance(parameters, int), "the posterior needs `parameters`: how many numbers were learnt, an integer.")
+    _require(isinstance(parameters, int), "the posterior needs `parameters`: its number of parameters, an integer.")
 
 
 def _check_shapes(posterior: Posterior, x: Tensor, outputs: Tensor, width: int) -> None:
     shape = list(outputs.shape)
-    wanted = f"[n, {len(x)}, {width}] with n from 1 to {DRAWS}"
-    fits = len(shape) == 3 and 1 <= shape[0] <= DRAWS and shape[1:] == [len(x), width]
-    _require(fits, f"sample({DRAWS})(x) has shape {shape}; it must be {wanted}.")
+    wanted = f"[n, {len(x)}, {width}] with n from 1 to {SAMPLES}"
+    fits = len(shape) == 3 and 1 <= shape[0] <= SAMPLES and shape[1:] == [len(x), width]
+    _require(fits, f"sample({SAMPLES})(x) has shape {shape}; it must be {wanted}.")
     _require(outputs.is_floating_point(), f"outputs are {outputs.dtype}; they must be floating-point numbers.")
-    _require(outputs.isfinite().all(), "outputs aren't all finite.")
+    _require(outputs.isfinite().all(), "outputs are not all finite.")
 
 
 def _check_frozen(posterior: Posterior, x: Tensor) -> None:
     with _advice("sample(n)(x)"):
-        networks = posterior.sample(DRAWS)
+        networks = posterior.sample(SAMPLES)
         first = networks(x).detach()
-        posterior.sample(DRAWS)(x)  # other draws must not move these
+        posterior.sample(SAMPLES)(x)  # other samples must not change these
         second = networks(x).detach()
     _require(
         second.equal(first),
-        "two calls of sample(n) disagree on the same inputs; draw in sample, not in the call.",
+        "two calls of the function that sample(n) returned differ on the same inputs; sample in sample(n), not in the call.",
     )
 
 
 def _check_images_apart(posterior: Posterior, x: Tensor) -> None:
     with _advice("sample(n)(x), for a batch of another size,"):
-        networks = posterior.sample(DRAWS)
+        networks = posterior.sample(SAMPLES)
         together, alone = networks(x)[:, :2].detach(), networks(x[:2]).detach()
     _require(
         alone.shape == together.shape, f"two inputs got outputs of shape {list(alone.shape)}; any batch size must do."
     )
     _require(
         torch.allclose(together, alone, atol=1e-4),
-        "an image's outputs depend on the other images of its batch; normalise each image by itself.",
+        "the outputs of an image depend on the other images of its batch; normalise each image by itself.",
     )
 
 
 def _check_differentiable(posterior: Posterior, x: Tensor) -> None:
     x = x.clone().requires_grad_()
-    blind = (
-        "outputs don't depend on the inputs in a way that autograd sees; don't detach, or set `differentiable = False`."
+    no_gradient = (
+        "outputs have no gradient with respect to the inputs; do not use detach or no_grad, or set `differentiable = False`."
     )
     with _advice("sample(n)(x), for an input with gradient,"):
-        outputs = posterior.sample(DRAWS)(x)
-    _require(outputs.requires_grad, blind)
+        outputs = posterior.sample(SAMPLES)(x)
+    _require(outputs.requires_grad, no_gradient)
     with _advice("the gradient with respect to the input"):
         (gradient,) = torch.autograd.grad(outputs.logsumexp(-1).sum(), x, allow_unused=True)
-    _require(gradient is not None, blind)
-    _require(gradient.isfinite().all(), "gradients with respect to the inputs aren't all finite.")
+    _require(gradient is not None, no_gradient)
+    _require(gradient.isfinite().all(), "gradients with respect to the inputs are not all finite.")
     _require(gradient.abs().sum() > 0, "gradients with respect to the inputs are all zero.")
+
+
+def _warn_of_probabilities(outputs: Tensor) -> None:
+    if looks_like_probabilities(outputs):
+        warnings.warn(PROBABILITIES, BenchWarning, stacklevel=3)
 
 
 def _check_classifies(posterior: Posterior, problem: Problem) -> None:
     probs = _outputs(posterior, problem.x, seed=0).softmax(-1).mean(0)
     accuracy = (probs.argmax(-1) == problem.y).float().mean().item()
     _require(
-        accuracy > 0.6, f"only {accuracy:.0%} of the training images of a simple problem are right after its budget."
+        accuracy > 0.6, f"only {accuracy:.0%} of the training images of a simple problem are classified correctly."
     )
 
 
 def _check_fits(posterior: Posterior, problem: Problem) -> None:
     mean = _outputs(posterior, problem.x, seed=0).mean(0).squeeze(-1)
     left = ((mean - problem.y).square().mean() / problem.y.var()).sqrt().item()
-    _require(left < 0.7, f"the mean is {left:.0%} of the training targets' deviation off on a simple regression.")
+    _require(left < 0.7, f"the error of the mean is {left:.0%} of the standard deviation of the targets, on a simple regression.")
 
 
 @contextmanager
 def _advice(what: str) -> Iterator[None]:
-    """Any exception inside is a broken contract."""
+    """Turn any exception inside into an ``AssertionError``."""
     try:
         yield
     except (Exception, SystemExit) as error:
@@ -192,7 +208,7 @@ _watched: ContextVar[Path | None] = ContextVar("watched", default=None)
 
 @cache
 def _watch_files() -> None:
-    """Once a process: audit hooks can't be taken out again, so this one minds its own business unless told to watch."""
+    """Install an audit hook, once per process: it cannot be removed, so it does nothing unless a folder is watched."""
 
     def hook(event: str, arguments: tuple[object, ...]) -> None:
         folder = _watched.get()
@@ -200,18 +216,18 @@ def _watch_files() -> None:
             path = Path(arguments[0]).absolute()
             bundled = "datasets" in path.parts and path.suffix not in (".py", ".pyc", ".so")  # scikit-learn's, say
             if bundled or path.is_relative_to(folder):
-                raise PermissionError(f"it opened the data file '{path}'; use what the Problem holds.")
+                raise PermissionError(f"it opened the data file '{path}'; use the data of the Problem.")
 
     sys.addaudithook(hook)
 
 
 @contextmanager
 def _no_data_files() -> Iterator[None]:
-    """Refuse to open files of scikit-learn's data sets and of the data folder."""
+    """Refuse to open files of scikit-learn's data sets and of the data folder, inside."""
     _watch_files()
     try:
         folder = data_folder()
-    except DataError:  # a folder that isn't there needs no guard
+    except DataError:  # a folder that does not exist needs no guard
         folder = Path("no data folder")
     token = _watched.set(folder.absolute())
     try:
@@ -221,6 +237,6 @@ def _no_data_files() -> Iterator[None]:
 
 
 def _require(holds: object, advice: str) -> None:
-    """An assertion that ``python -O`` keeps."""
+    """An assertion that holds under ``python -O`` too."""
     if not holds:
         raise AssertionError(advice)

@@ -1,7 +1,7 @@
-"""What a cell costs: seconds, memory, and a yardstick that makes rows from different machines comparable.
+"""What a cell costs: seconds, memory, and cost relative to a reference workload, which can be compared across machines.
 
-The yardstick is one plain step of MAP training (the task's network, its batch size, Adam with PyTorch's defaults), timed by
-the runner in the same process just before and just after the cell.
+The reference workload is plain MAP training: the task's network, its batch size, Adam with PyTorch's defaults. The runner times
+some of its steps in the same process just before and just after the fit and the evaluation.
 """
 
 import ctypes
@@ -16,14 +16,14 @@ from statistics import median
 import torch
 
 from bbh_bench.api import Problem
-from bbh_bench.running.posterior_cache import Fitted
+from bbh_bench.running.posterior_cache import Fit
 from bbh_bench.running.stages import Stages, synchronise
 
 REFERENCE_STEPS = 15
 
 
 def reference_steps(problem: Problem, steps: int = REFERENCE_STEPS) -> list[float]:
-    """Seconds of each of ``steps`` plain MAP training steps, after three that warm up."""
+    """Seconds of each of ``steps`` steps of the reference workload, after three steps that are not timed."""
     network = problem.network()
     optimiser = torch.optim.Adam(network.parameters())
     seconds = []
@@ -39,24 +39,28 @@ def reference_steps(problem: Problem, steps: int = REFERENCE_STEPS) -> list[floa
     return seconds[3:]
 
 
-def costs(stages: Stages, reference: list[float], problem: Problem, fitted: Fitted) -> dict[str, float]:
-    """The cost columns. Seconds, and beside them how many plain MAP fits (``fits``) or steps (``steps``) take as long.
+def costs(
+    stages: Stages, reference: list[float], problem: Problem, fit: Fit, parameters: int | None
+) -> dict[str, float]:
+    """The cost columns: seconds, and cost relative to the reference workload.
 
-    ``reference``: seconds of plain MAP steps around the evaluation; the fit, perhaps of another day, has its own.
+    ``relative`` is in units of the task's whole budget of plain MAP steps (MAP = 1), ``steps`` in units of one such step.
+    ``reference``: seconds of steps around the evaluation. The fit, which may come from the cache, has timings of its own.
     """
-    step, then = median(reference), median(fitted.reference)
-    attack = _sum(stages.seconds, "attack/") + _sum(stages.seconds, "judge/")
+    step, step_at_fit = median(reference), median(fit.reference)
+    attack = _sum(stages.seconds, "attack/") + _sum(stages.seconds, "evaluate/")
     per_thousand = 1000 * stages.seconds["predict"] / max(1, stages.images["predict"])
-    return {
+    columns = {
         "reference/step_seconds": step,
-        "fit/seconds": fitted.seconds,
-        "fit/fits": fitted.seconds / (then * problem.steps),
+        "fit/seconds": fit.seconds,
+        "fit/relative": fit.seconds / (step_at_fit * problem.steps),
         "predict/seconds_per_1000": per_thousand,
         "predict/steps_per_1000": per_thousand / step,
         "attack/seconds": attack,
-        "attack/fits": attack / (step * problem.steps),
-        "parameters": fitted.posterior.parameters,
-    } | {f"stage/{name}/seconds": seconds for name, seconds in stages.seconds.items()}
+        "attack/relative": attack / (step * problem.steps),
+    }
+    size = {} if parameters is None else {"parameters": parameters}
+    return columns | size | {f"stage/{name}/seconds": seconds for name, seconds in stages.seconds.items()}
 
 
 def _sum(seconds: Mapping[str, float], prefix: str) -> float:
@@ -64,9 +68,10 @@ def _sum(seconds: Mapping[str, float], prefix: str) -> float:
 
 
 class PeakMemory:
-    """The most memory taken since it was made, beyond what was in use then: the device's on a GPU, else the process's.
+    """Peak memory since its creation, beyond what was in use then: of the device on a GPU, else of the process.
 
-    Only Linux forgets an earlier peak; elsewhere a cell that takes less than one before it in the same run gets that one's.
+    Only Linux can reset the peak. On other systems a cell gets the peak of an earlier cell of the same process if that was
+    higher.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -82,21 +87,21 @@ class PeakMemory:
             self._before = _status("VmRSS") or 0
 
     def bytes(self) -> int:
-        """The peak."""
+        """The peak so far."""
         if self._device.type == "cuda":
             return torch.cuda.max_memory_allocated(self._device) - self._before
         return max(0, (_status("VmHWM") or _lifetime_peak()) - self._before)
 
 
 def _give_back() -> None:
-    """Return freed memory to the system, where the C library can; the process would seem to need it still."""
+    """Return freed memory to the system, if the C library can: otherwise it would count as in use."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
         trim(0)
 
 
 def _status(name: str) -> int | None:
-    """A figure of Linux's /proc/self/status, in bytes; None elsewhere."""
+    """A value of Linux's /proc/self/status, in bytes; None on other systems."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
@@ -105,7 +110,7 @@ def _status(name: str) -> int | None:
 
 
 def _lifetime_peak() -> int:
-    import resource  # noqa: PLC0415  (not on every system)
+    import resource  # not on every system
 
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,34 +1,52 @@
-"""Where cells run: here, one after the other, or several at a time, each in a process of its own."""
+"""Where cells run: in this process, one after the other, or in worker processes, several at a time."""
 
 import pickle
 from collections import deque
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 import torch
 
-from bbh_bench.api import Arrays, LoadedTask
+from bbh_bench.api import LoadedTask
 from bbh_bench.errors import ContractError
-from bbh_bench.plugins import plugins
-from bbh_bench.records.record import Record
-from bbh_bench.running.plan import Cell
-from bbh_bench.running.progress import Progress
-from bbh_bench.running.runner import Bench, failure, run_cell, warm_up
+from bbh_bench.plugins import load_plugins
+from bbh_bench.running.cell import Cell, Result
+from bbh_bench.running.context import RunContext
+from bbh_bench.running.progress import Observer
+from bbh_bench.running.runner import failure, run_cell, warmed_up
 
-Results = Generator[tuple[Cell, Record, Arrays], None, None]
-PATIENCE = 10.0  # seconds for a process to end before it is killed
+Results = Generator[tuple[Cell, Result], None, None]
+PATIENCE = 10.0  # seconds that a process gets to exit before it is killed
 
 
-def inline(bench: Bench, cells: list[Cell], loaded: Mapping[str, LoadedTask]) -> Results:
-    """Run the cells in this process, each as soon as its predecessor's result was taken."""
-    if cells:
-        warm_up(bench, loaded.values())
-    for number, cell in enumerate(cells, start=1):
-        with Progress(f"[{number}/{len(cells)}] {cell}") as progress:
+@dataclass(frozen=True)
+class CellObserver:
+    """Passes on the progress of one cell."""
+
+    observer: Observer
+    cell: Cell
+
+    def stage(self, name: str) -> None:
+        """See ``runner.CellProgress``."""
+        self.observer.stage(self.cell, name)
+
+    def fitting(self, fraction: float, loss: float) -> None:
+        """See ``runner.CellProgress``."""
+        self.observer.fitting(self.cell, fraction, loss)
+
+
+def inline(context: RunContext, cells: list[Cell], loaded: Mapping[str, LoadedTask], observer: Observer) -> Results:
+    """Run the cells in this process, each as soon as the result before it was taken."""
+    if not cells:
+        return
+    with warmed_up(context, loaded.values()):
+        for cell in cells:
+            observer.cell_started(cell)
+            yield cell, run_cell(context, cell, loaded[cell.task.name], CellObserver(observer, cell))
             record, arrays = run_cell(bench, cell, loaded[cell.task.name], progress)
         yield cell, record, arrays
 

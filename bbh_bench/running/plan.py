@@ -1,140 +1,154 @@
-"""Which cells a run consists of: task x method x seed."""
+"""Which cells a run consists of, and which of them still have to run."""
 
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Sequence
+from importlib.metadata import packages_distributions
+from typing import Any, TypeVar
 
-from bbh_bench.api import Attack, Method, Task
+from bbh_bench.api import Attack, Method, Task, task_fingerprint
+from bbh_bench.contracts import check_object
 from bbh_bench.errors import BenchError, ContractError, RecordError
-from bbh_bench.plugins import DISTRIBUTION, Catalogue, Entry
-from bbh_bench.records.record import Record, cell_path, describe, fingerprint
+from bbh_bench.plugins import PACKAGE, Plugins, Registered, Registry, description
+from bbh_bench.records.identity import describe, hyperparameters
+from bbh_bench.records.record import Package, Record
 from bbh_bench.records.store import Store
+from bbh_bench.running.cell import Cell
+from bbh_bench.running.provenance import package
+from bbh_bench.running.source import source_digest
 
-
-@dataclass(frozen=True)
-class Selection:
-    """What a run consists of, as its user names it."""
-
-    tasks: list[str]
-    methods: list[str]
-    """Empty: every built-in one."""
-    attacks: list[str]
-    """Beside the tasks' own."""
-    seeds: str
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One fit and its evaluation."""
-
-    task: Task
-    method: Method
-    distribution: str
-    """Which brought the method."""
-    line: str
-    seed: int
-
-    @property
-    def path(self) -> Path:
-        """Of its record in a store."""
-        return cell_path(self.task.name, self.task.version, self.method.name, self.seed)
-
-    def __str__(self) -> str:
-        return f"{self.task.name} {self.method.name} seed {self.seed}"
+T = TypeVar("T")
 
 
 def plan(
-    catalogue: Catalogue, tasks: list[str], methods: list[str], seeds: list[int], attacks: Sequence[str] = ()
+    plugins: Plugins,
+    tasks: Iterable[str | Task],
+    methods: Iterable[str | Method],
+    seeds: Iterable[int],
+    attacks: Iterable[str | Attack] = (),
 ) -> list[Cell]:
-    """All combinations, tasks outermost. No methods named: every built-in one. ``attacks`` come beside a task's own.
+    """All combinations of tasks, methods and seeds, tasks outermost. No methods: every built-in one.
 
-    Raises ``UnknownName``, ``ContractError`` for a method whose hyperparameters a record can't hold, and ``BenchError``
-    for attacks on a task that can't be attacked.
+    ``attacks`` are added to those of each task. Raises ``UnknownName``, ``ContractError`` for an object that breaks its
+    contract, and ``BenchError`` for attacks on a task that cannot be attacked.
     """
-    built_in = [name for name, entry in catalogue.methods.entries.items() if entry.distribution == DISTRIBUTION]
-    entries = [catalogue.methods.entry(name) for name in methods or built_in]
-    for entry in entries:
-        _check_hyperparameters(entry.thing)
-    for name in tasks:
-        _check_specification(catalogue.tasks.entry(name))
+    chosen = [resolve(plugins.methods, method) for method in _unique(methods)] or _built_in(plugins.methods)
+    added = [resolve(plugins.attacks, attack).value for attack in _unique(attacks)]
+    packages = {entry.package: package(entry.package, type(entry.value).__module__) for entry in chosen}
+    sources = {entry.value.name: source_digest(entry.value) for entry in chosen}
+    numbers = _unique(seeds)
+    cells = []
+    for entry in [resolve(plugins.tasks, task) for task in _unique(tasks)]:
+        task = entry.value.with_attacks(added) if added else entry.value
+        for method in chosen:
+            cells += _cells(task, entry.package, method, packages[method.package], sources, numbers)
+    return cells
+
+
+def _cells(
+    task: Task, task_package: str, method: Registered[Method], package: Package, sources: dict[str, str | None], seeds: list[int]
+) -> list[Cell]:
+    try:
+        told, fingerprint = task.describe(), task_fingerprint(task)
+    except Exception as error:  # a third party's task may raise anything
+        raise ContractError(
+            f"Task '{task.name}' of the plugin '{task_package}' cannot describe itself: describe() raised "
+            f"{type(error).__name__}: {error}."
+        ) from error
+    source = sources[method.value.name]
     return [
-        Cell(task, entry.thing, entry.distribution, entry.line, seed)
-        for task in [_attacked(catalogue.tasks[name], [catalogue.attacks[name] for name in attacks]) for name in tasks]
-        for entry in entries
-        for seed in seeds
+        Cell(task, told, fingerprint, method.value, method.description, package, source, seed) for seed in seeds
     ]
 
 
-def _attacked(task: Task, attacks: list[Attack]) -> Task:
-    if not attacks:
-        return task
-    if not hasattr(task, "with_attacks"):
-        raise BenchError(f"--attack: task '{task.name}' can't be attacked. Name others with --task.")
-    return task.with_attacks(attacks)
+def resolve(registry: Registry[T], item: str | T) -> Registered[T]:
+    """A registered object by its name; or an object of the caller's own. Raises ``UnknownName`` or ``ContractError``."""
+    if isinstance(item, str):
+        return registry.registered(item)
+    known = next((entry for entry in registry.entries.values() if entry.value == item), None)
+    if known is not None:
+        return known
+    check_object(registry.kind, item)
+    top = type(item).__module__.partition(".")[0]
+    name = next(iter(packages_distributions().get(top, [])), top)
+    return Registered(item, PACKAGE if top == "bbh_bench" else name, description(registry.kind, item))
 
 
-def attacks_of(task: Task) -> list[dict[str, Any]]:
-    """What a record says of the attacks of its cell: each one's class, version and settings."""
-    return [describe(attack) for attack in getattr(task, "all_attacks", ())]
+def _built_in(methods: Registry[Method]) -> list[Registered[Method]]:
+    return [entry for entry in methods.entries.values() if entry.package == PACKAGE]
 
 
-def _check_hyperparameters(method: Method) -> None:
-    try:
-        json.dumps(describe(method), allow_nan=False)
-    except ValueError as error:
-        raise ContractError(
-            f"Method '{method.name}' has a hyperparameter that a record can't hold ({error}); use None instead."
-        ) from error
+def _unique(items: Iterable[Any]) -> list[Any]:
+    """In order, without repetitions; objects need not be hashable."""
+    unique: list[Any] = []
+    for item in items:
+        if item not in unique:
+            unique.append(item)
+    return unique
 
 
-def _check_specification(entry: Entry[Task]) -> None:
-    try:
-        fingerprint(entry.thing.specification())
-    except Exception as error:  # a stranger's task may raise anything
-        raise ContractError(
-            f"Task '{entry.thing.name}' of distribution '{entry.distribution}' can't say what its scores depend on: its "
-            f"specification() raised {type(error).__name__}: {error}."
-        ) from error
+def parse_seeds(text: str) -> list[int]:
+    """Parse ``0,1,2`` and ``0-2``. Raises ``BenchError``."""
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
+            raise BenchError(f"--seeds takes whole numbers and ranges, separated by commas, such as 0,1,2 or 0-2; not '{text}'.")
+        seeds += range(int(first), int(last or first) + 1)
+    return _unique(seeds)
 
 
-def seeds(text: str) -> list[int]:
-    """Parse ``0,1,2``. Raises ``BenchError``."""
-    try:
-        found = [int(part) for part in text.split(",")]
-    except ValueError:
-        found = []
-    if not found or min(found) < 0:
-        raise BenchError(f"--seeds takes whole numbers from 0 on, separated by commas, such as 0,1,2; not '{text}'.")
-    return list(dict.fromkeys(found))
+def unfinished(cells: Sequence[Cell], store: Store, replace: bool = False, keep_outdated: bool = False) -> list[Cell]:
+    """The cells to run: those without a record, with a failure's, with lost arrays, or with attacks to add.
 
-
-def unfinished(cells: list[Cell], store: Store, replace: bool) -> list[Cell]:
-    """The cells that still have to run: without a record, with a failure's, with lost predictions, or with attacks to come.
-
-    Raises ``RecordError`` where a finished record was made with other settings, or has attacks that running its cell again
-    would lose, unless ``replace``.
+    ``replace`` runs all. ``keep_outdated`` accepts records that an older version of the method's source code made. Raises
+    ``RecordError`` for a finished record that was made with other settings or source code, or whose attacks would be lost.
     """
-    left = []
-    for cell in cells:
-        record = store.get(cell.path)
-        if record is None or record.status == "failed" or replace or not store.complete(record):
-            left.append(cell)
-            continue
-        _check_settings(record, cell, store)
-        held, wanted = record.task.get("attacks", []), attacks_of(cell.task)
-        if all(attack in held for attack in describe(getattr(cell.task, "extra", ()))):
-            continue
-        _check_attacks(held, wanted, store.root / cell.path)
-        left.append(cell)
-    return left
+    return [cell for cell in cells if replace or _must_run(cell, store, keep_outdated)]
 
 
-def _check_attacks(held: list[dict[str, Any]], wanted: list[dict[str, Any]], path: Path) -> None:
-    """Raise ``RecordError`` if running a cell again would lose an attack of its record, or change one's meaning."""
-    old = {attack["name"]: attack for attack in held}
-    new = {attack["name"]: attack for attack in wanted}
+def _must_run(cell: Cell, store: Store, keep_outdated: bool) -> bool:
+    record = store.get(cell.path)
+    if record is None or not record.finished or not store.complete(record):
+        return True
+    _check_settings(record, cell, store)
+    if not keep_outdated:
+        _check_source(record, cell, store)
+    stored = record.task.attacks
+    if all(describe(attack) in stored for attack in cell.task_description.extra_attacks):
+        return False
+    _check_attacks(record, cell, store)
+    return True
+
+
+def _check_settings(record: Record, cell: Cell, store: Store) -> None:
+    if record.task.fingerprint != cell.fingerprint:
+        changed = "another definition of its task"
+    elif record.method.version != cell.method.version:
+        changed = f"version {record.method.version} of its method (installed: {cell.method.version})"
+    elif record.method.hyperparameters != hyperparameters(cell.method):
+        changed = "other hyperparameters"
+    else:
+        return
+    raise RecordError(
+        f"The record '{store.root / cell.path}' was made with {changed}. Choose another folder with --records, or give "
+        "--replace to run its cell again."
+    )
+
+
+def _check_source(record: Record, cell: Cell, store: Store) -> None:
+    if record.method.source is not None and record.method.source == cell.source:
+        return
+    what = "has changed since the record '{}' was made" if record.method.source else "is not known for the record '{}'"
+    raise RecordError(
+        f"The source code of method '{cell.method.name}' {what.format(store.root / cell.path)}. Give --replace to run its "
+        "cells again, --keep-outdated to keep such records as they are, or choose another folder with --records."
+    )
+
+
+def _check_attacks(record: Record, cell: Cell, store: Store) -> None:
+    """Raise ``RecordError`` if running a cell again would lose an attack of its record, or change its settings."""
+    path = store.root / cell.path
+    old = {attack["name"]: attack for attack in record.task.attacks}
+    new = {attack.name: describe(attack) for attack in cell.attacks}
     lost = ", ".join(sorted(old.keys() - new.keys()))
     changed = ", ".join(name for name in old.keys() & new.keys() if old[name] != new[name])
     if lost:
@@ -147,16 +161,3 @@ def _check_attacks(held: list[dict[str, Any]], wanted: list[dict[str, Any]], pat
             f"The record '{path}' has other settings of {changed} than are installed now. Choose another folder with "
             "--records, or give --replace."
         )
-
-
-def _check_settings(record: Record, cell: Cell, store: Store) -> None:
-    if record.task["fingerprint"] != fingerprint(cell.task.specification()):
-        changed = "another definition of its task"
-    elif record.method["hyperparameters"] != describe(cell.method):
-        changed = "other hyperparameters"
-    else:
-        return
-    raise RecordError(
-        f"The record '{store.root / cell.path}' was made with {changed} than are installed now. "
-        "Choose another folder with --records, or give --replace to run its cell again."
-    )

@@ -1,68 +1,69 @@
-"""Posteriors kept on disk: a cell can be judged anew, under another attack say, without being fitted anew.
+"""Fitted posteriors on disk: a cell can be evaluated again, under another attack for example, without another fit.
 
-A kept posterior is found again by all that its fit depended on, and its record says when and by which code it was fitted.
+A posterior is found by everything that its fit depended on, including the source code of its method.
 """
 
 import hashlib
 import json
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from bbh_bench.api import Method, Posterior, Problem
-from bbh_bench.errors import BenchError
-from bbh_bench.records.record import describe
+from bbh_bench.api import Posterior, Problem
+from bbh_bench.errors import BenchError, BenchWarning
+from bbh_bench.records.identity import describe
+from bbh_bench.records.record import Provenance
 from bbh_bench.records.store import atomically
+from bbh_bench.running.cell import Cell
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """A posterior, and what it cost to fit."""
+class Fit:
+    """A posterior, and what it cost to fit it."""
 
     posterior: Posterior
     seconds: float
     reference: list[float]
-    """Seconds of plain MAP training steps around the fit: its yardstick."""
+    """Seconds of the steps of the reference workload, before and after the fit."""
     peak_memory: int
     """In bytes."""
-    provenance: dict[str, Any]
-    """Of the run that fitted it; empty where that is the run at hand."""
+    provenance: Provenance | None
+    """Of the run that fitted it. None if that is this run."""
 
 
-class Posteriors:
-    """A folder of fitted posteriors, as Python pickles: use one that only you can write to."""
+class PosteriorCache:
+    """A folder of fitted posteriors, stored as Python pickles: use a folder that only you can write to."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def get(self, key: str, device: torch.device) -> Fitted | None:
-        """The posterior of this key on the device, or None. Raises ``BenchError`` for one that can't be read."""
+    def get(self, key: str, device: torch.device) -> Fit | None:
+        """The posterior of this key, on the device, or None. Raises ``BenchError`` if its file cannot be read."""
         path = self._path(key)
         if not path.exists():
             return None
         try:
-            fitted: Fitted = torch.load(path, map_location=device, weights_only=False)
-        except Exception as error:  # a pickle may raise anything
+            fit: Fit = torch.load(path, map_location=device, weights_only=False)
+        except Exception as error:  # unpickling may raise anything
             raise BenchError(
-                f"The kept posterior '{path}' can't be read ({type(error).__name__}: {error}). Delete it; its cell is then "
+                f"The cached posterior '{path}' cannot be read ({type(error).__name__}: {error}). Delete it; its cell is then "
                 "fitted again."
             ) from error
-        return fitted
+        return fit
 
-    def put(self, key: str, fitted: Fitted) -> None:
-        """Keep it, whole or not at all. Warns of one that can't be kept: nothing but time is lost."""
+    def put(self, key: str, fit: Fit) -> None:
+        """Store it, as a whole or not at all. Warns if that is impossible: the cell then goes on without it."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with atomically(self._path(key)) as scratch:
-                torch.save(fitted, scratch)
-        except Exception as error:  # as may pickling
+                torch.save(fit, scratch)
+        except Exception as error:  # pickling may raise anything
             warnings.warn(
-                f"a posterior can't be kept, and another attack will need another fit: {type(error).__name__}: {error}",
+                f"the posterior cannot be stored, so that another attack will need another fit ({type(error).__name__}: {error})",
+                BenchWarning,
                 stacklevel=2,
             )
 
@@ -70,20 +71,22 @@ class Posteriors:
         return self.folder / f"{key}.pt"
 
 
-def fit_key(problem: Problem, method: Method, seed: int, packages: Mapping[str, object]) -> str:
-    """A name for all that a fit depends on: method, data, architecture, likelihood, budget, device, seed, ``packages``."""
+def fit_key(problem: Problem, cell: Cell, torch_version: str | None) -> str:
+    """A file name for everything that a fit depends on: method, its source, data, network, budget, seed, device, versions."""
     depends = {
-        "method": describe(method),
-        "seed": seed,
+        "method": describe(cell.method),
+        "source": cell.source,
+        "package": [cell.package.name, cell.package.version],
+        "torch": torch_version,
+        "task": describe(cell.task_description.fit),
         "data": [_digest(problem.x), _digest(problem.y)],
-        "network": str(problem.network()),
         "likelihood": describe(problem.likelihood),
         "budget": [problem.epochs, problem.batch_size],
+        "seed": cell.seed,
         "device": problem.x.device.type,
-        "packages": dict(packages),
     }
-    canonical = json.dumps(depends, sort_keys=True)
-    return f"{method.name}-seed{seed}-{hashlib.sha256(canonical.encode()).hexdigest()[:16]}"
+    digest = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
+    return f"{cell.method.name}-seed{cell.seed}-{digest[:16]}"
 
 
 def _digest(x: Tensor) -> str:

@@ -1,37 +1,55 @@
-"""One progress bar a cell: its stage, the share of the fit that is done, the time left and the method's loss."""
+"""What a run reports while it goes on, and to whom."""
 
-import sys
-from types import TracebackType
+from typing import Protocol
 
-from tqdm import tqdm
+from bbh_bench.running.cell import Cell, Result
 
 
-class Progress:
-    """A bar on a terminal; silent elsewhere, where the command prints one line a cell."""
+class Observer(Protocol):
+    """Receives the events of a run. The command line shows them; a library call ignores them."""
 
-    def __init__(self, label: str, shown: bool = True) -> None:
-        self._label = label
-        self._bar = tqdm(
-            total=1.0,
-            desc=label,
-            disable=not shown or not sys.stderr.isatty(),
-            leave=False,
-            bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed} elapsed, {remaining} left{postfix}",
-        )
+    def run_started(self, cells: list[Cell], finished_before: int, jobs: int | None) -> None:
+        """``cells`` are going to run, ``jobs`` at a time (None: in this process); ``finished_before`` are skipped."""
+        ...
 
-    def fitting(self, fraction: float, loss: float) -> None:
-        """The share of the fit that is done, and the loss."""
-        self._bar.set_postfix_str(f"loss {loss:.4g}", refresh=False)
-        self._bar.update(fraction - self._bar.n)
+    def cell_started(self, cell: Cell) -> None:
+        """A cell begins."""
+        ...
 
-    def stage(self, name: str) -> None:
-        """What the cell does now."""
-        self._bar.set_description_str(f"{self._label}: {name}")
+    def stage(self, cell: Cell, name: str) -> None:
+        """A stage of a running cell begins."""
+        ...
 
-    def __enter__(self) -> "Progress":
-        return self
+    def fitting(self, cell: Cell, fraction: float, loss: float) -> None:
+        """The completed fraction of a cell's fit, in [0, 1], and the current loss."""
+        ...
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.close()
+    def printed(self, cell: Cell, text: str) -> None:
+        """A method printed something."""
+        ...
+
+    def cell_finished(self, cell: Cell, result: Result, stored: bool) -> None:
+        """A cell is over. ``stored`` is False where the failure of a new run must not replace a finished record."""
+        ...
+
+
+class Silent:
+    """An observer that ignores everything."""
+
+    def run_started(self, cells: list[Cell], finished_before: int, jobs: int | None) -> None:
+        """Ignored."""
+
+    def cell_started(self, cell: Cell) -> None:
+        """Ignored."""
+
+    def stage(self, cell: Cell, name: str) -> None:
+        """Ignored."""
+
+    def fitting(self, cell: Cell, fraction: float, loss: float) -> None:
+        """Ignored."""
+
+    def printed(self, cell: Cell, text: str) -> None:
+        """Ignored."""
+
+    def cell_finished(self, cell: Cell, result: Result, stored: bool) -> None:
+        """Ignored."""

@@ -1,16 +1,23 @@
-"""Where a number comes from: code, packages, machine and command, read once a run."""
+"""Where a score comes from: code, packages, machine and command, read once per run."""
 
+import hashlib
+import json
 import os
 import platform
 import shlex
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, version
+import time
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, distribution, version
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 
-FOLDERS = ("--records", "--data", "--posteriors")
+from bbh_bench.records.record import Hardware, Package, Provenance
+
+FOLDERS = ("--records", "--data", "--posteriors", "--plugin")
 PACKAGES = (
     "bbh-bench",
     "torch",
@@ -25,64 +32,106 @@ PACKAGES = (
 )
 
 
-def provenance(device: torch.device, distributions: set[str]) -> dict[str, object]:
-    """JSON values: package versions, the commit of the code and whether it was changed since, hardware, command line."""
-    commit, dirty = _commit()
-    return {
-        "packages": {name: _version(name) for name in sorted({*PACKAGES, *distributions})},
-        "python": platform.python_version(),
-        "commit": commit,
-        "dirty": dirty,
-        "command": command(sys.argv),
-        "device": device.type,
-        "hardware": hardware(device),
-    }
+def provenance(device: torch.device, packages: Iterable[str]) -> Provenance:
+    """Of a run on ``device`` with methods of these packages."""
+    commit, dirty, diff = git_state(Path(__file__).parents[1])
+    return Provenance(
+        packages={name: _version(name) for name in sorted({*PACKAGES, *packages})},
+        python=platform.python_version(),
+        commit=commit,
+        dirty=dirty,
+        diff=diff,
+        command=command(sys.argv),
+        device=device.type,
+        hardware=hardware(device),
+        started=now(),
+        fit=None,
+    )
+
+
+def now() -> str:
+    """The time, in UTC, as ISO 8601."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def package(name: str, module: str) -> Package:
+    """The package ``name`` whose ``module`` provides a method; its commit where pip or git knows it."""
+    commit, dirty = _installed_commit(name), None
+    if commit is None:
+        origin = getattr(sys.modules.get(module), "__file__", None) or _origin(module)
+        commit, dirty, _ = git_state(Path(origin).parent, Path(origin).name) if origin else (None, None, None)
+    return Package(name=name, version=_version(name), commit=commit, dirty=dirty)
 
 
 def command(arguments: list[str]) -> str:
-    """The command line, without the user's own folders: what they hold is checked, and where they are is nobody's business."""
-    shown, left = [Path(arguments[0]).name], iter(arguments[1:])
-    for argument in left:
+    """The command line without the user's own folders and files: they are private, and a record does not depend on them."""
+    shown, rest = [Path(arguments[0]).name], iter(arguments[1:])
+    for argument in rest:
         if argument in FOLDERS:
-            next(left, None)
+            next(rest, None)
         elif argument.partition("=")[0] not in FOLDERS:
             shown.append(argument)
     return shlex.join(shown)
 
 
-def hardware(device: torch.device) -> dict[str, object]:
-    """Processor, cores, torch's threads, memory, accelerator. No host name."""
-    return {
-        "system": f"{platform.system()} {platform.machine()}",
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "memory_bytes": _memory(),
-        "accelerator": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
-    }
+def hardware(device: torch.device) -> Hardware:
+    """The machine, without its host name."""
+    return Hardware(
+        system=f"{platform.system()} {platform.machine()}",
+        processor=_processor(),
+        cores=os.cpu_count(),
+        threads=torch.get_num_threads(),
+        memory_bytes=_memory(),
+        accelerator=torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        vector=torch.backends.cpu.get_cpu_capability(),
+    )
 
 
-def _version(distribution: str) -> str | None:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return None
+def git_state(folder: Path, file: str = "__init__.py") -> tuple[str | None, bool | None, str | None]:
+    """Commit, whether the working tree is dirty, and a digest of its changes.
 
-
-def _commit() -> tuple[str | None, bool | None]:
-    """The commit that the code was installed from, where it lies in a git repository of its own."""
-    package = Path(__file__).parent
+    All None unless ``file`` in ``folder`` is tracked: the folder may lie inside a repository of another project.
+    """
 
     def git(*arguments: str) -> str:
-        done = subprocess.run(["git", "-C", str(package), *arguments], capture_output=True, text=True, check=True)
-        return done.stdout.strip()
+        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, check=True)
+        return done.stdout.decode(errors="replace")
 
     try:
-        if git("ls-files", "__init__.py") != "__init__.py":  # site-packages inside another project's repository
-            return None, None
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain"))
+        if git("ls-files", file).strip() != file:
+            return None, None, None
+        commit, status = git("rev-parse", "HEAD").strip(), git("status", "--porcelain")
+        if not status:
+            return commit, False, None
+        changes = status + git("diff", "HEAD")
+        return commit, True, hashlib.sha256(changes.encode()).hexdigest()
     except (OSError, subprocess.CalledProcessError):
-        return None, None
+        return None, None, None
+
+
+def _installed_commit(name: str) -> str | None:
+    """The commit of ``pip install git+...`` (PEP 610)."""
+    try:
+        text = distribution(name).read_text("direct_url.json")
+    except PackageNotFoundError:
+        return None
+    commit = json.loads(text).get("vcs_info", {}).get("commit_id") if text else None
+    return str(commit) if commit else None
+
+
+def _origin(module: str) -> str | None:
+    try:
+        spec = find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    return spec.origin if spec is not None and spec.has_location else None
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def _processor() -> str:
@@ -97,5 +146,5 @@ def _processor() -> str:
 def _memory() -> int | None:
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # not every system tells
+    except (AttributeError, ValueError, OSError):  # not available on every system
         return None

@@ -1,166 +1,176 @@
-"""Runs one cell and makes its record: the same data, seeds, clock and attacks for every method."""
+"""Runs one cell and returns its record: the same data, seeds, clock and attacks for every method."""
 
-import atexit
-import copy
 import gc
 import math
 import time
 import traceback
-from collections.abc import Iterable
-from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from importlib import import_module
-from typing import Any
+from typing import Protocol
 
-import torch
+import msgspec
 
-from bbh_bench.api import Arrays, LoadedTask, Metric, Problem, Task
+from bbh_bench.api import Arrays, LoadedTask, Scored
 from bbh_bench.data import sealed
-from bbh_bench.errors import ContractError
-from bbh_bench.evaluation.scoring import BETTER
-from bbh_bench.records.record import SCHEMA, Record, describe, fingerprint
+from bbh_bench.errors import BenchWarning, ContractError, location
+from bbh_bench.records.identity import describe, hyperparameters
+from bbh_bench.records.record import SCHEMA, Failure, MethodInfo, Record, TaskInfo
+from bbh_bench.running.cell import Cell, Result
+from bbh_bench.running.context import RunContext
 from bbh_bench.running.cost import PeakMemory, costs, reference_steps
-from bbh_bench.running.plan import Cell, attacks_of
-from bbh_bench.running.posterior_cache import Fitted, Posteriors, fit_key
-from bbh_bench.running.progress import Progress
+from bbh_bench.running.fitting import fit, parameters
+from bbh_bench.running.posterior_cache import Fit
+from bbh_bench.running.provenance import now
 from bbh_bench.running.stages import Stages, cpu_threads, seed_everything
 
 
-@dataclass(frozen=True)
-class Bench:
-    """What the cells of one run have in common."""
+class CellProgress(Protocol):
+    """Receives what a cell is doing."""
 
-    device: torch.device
-    metrics: tuple[Metric, ...]
-    provenance: dict[str, Any]
-    posteriors: Posteriors | None = None
-    """Where posteriors are kept, and found again."""
+    def stage(self, name: str) -> None:
+        """The stage that begins now."""
+        ...
+
+    def fitting(self, fraction: float, loss: float) -> None:
+        """The completed fraction of the fit, in [0, 1], and the current loss."""
+        ...
 
 
-def run_cell(bench: Bench, cell: Cell, loaded: LoadedTask, progress: Progress) -> tuple[Record, Arrays]:
-    """Fit, evaluate and score. A cell that raises gives a record of its failure, with the traceback."""
-    record = _begun(bench, cell)
+def run_cell(context: RunContext, cell: Cell, loaded: LoadedTask, progress: CellProgress) -> Result:
+    """Fit, evaluate and score. If anything raises, the record is that of a failure, with the traceback."""
+    record = _unfinished_record(context, cell)
     start = time.perf_counter()
     try:
-        with cpu_threads(cell.task.threads) as threads:
-            record.provenance["hardware"]["threads"] = threads
-            fitted, arrays, cost, busy = _measure(bench, cell, loaded, progress)
-        record.provenance["fit"] = fitted.provenance
-        scores, curves = cell.task.score(arrays, bench.metrics)
-        odd = [name for name, value in scores.items() if not math.isfinite(value)]
-        if cell.task.headline not in scores:
-            raise ContractError(f"the task's headline, {cell.task.headline}, is not among its scores.")
-        if odd:
-            raise ContractError(f"these scores aren't finite: {', '.join(odd)}.")
+        with recorded_warnings() as messages, cpu_threads(cell.task_description.threads) as threads:
+            fitted, arrays, cost, timed = _measure(context, cell, loaded, progress)
+            scored = cell.task.score(arrays, context.metrics)
+        _check_scores(cell, scored)
+        hardware = msgspec.structs.replace(record.provenance.hardware, threads=threads)
         total = time.perf_counter() - start
-        cost |= {"total/seconds": total, "overhead/seconds": total - busy}
-        audited = audit_of(cell.task, arrays)
-        finished = replace(record, status="finished", scores=scores, curves=curves, audit=audited, cost=cost)
-        finished.to_json()  # what can't be written must fail here
-    except (Exception, SystemExit) as error:  # whatever a method raises is its failure, not the run's
-        return _failed(record, error), {}
-    return finished, arrays
+        record = msgspec.structs.replace(
+            record,
+            status="finished",
+            error=None,
+            scores=scored.scores,
+            directions=dict(scored.directions),
+            curves=scored.curves,
+            audit=dict(scored.audit),
+            cost=cost | {"total/seconds": total, "overhead/seconds": total - timed},
+            warnings=list(dict.fromkeys(messages)),
+            provenance=msgspec.structs.replace(record.provenance, hardware=hardware, fit=fitted.provenance),
+        )
+        record.to_json()  # what cannot be stored must fail here
+    except (Exception, SystemExit) as error:  # whatever a method raises is a failure of its cell, not of the run
+        return failure(context, cell, error)
+    return Result(record, arrays)
 
 
-def audit_of(task: Task, arrays: Arrays) -> dict[str, dict[str, Any]]:
-    """What a record says of the audit; nothing for a task that has none."""
-    audit = getattr(task, "audit", None)
-    return {name: asdict(check) for name, check in audit(arrays).items()} if audit else {}
+def failure(context: RunContext, cell: Cell, error: BaseException) -> Result:
+    """The result of a cell that raised ``error``."""
+    what = Failure(
+        type=type(error).__name__,
+        message=str(error),
+        location=location(error, type(cell.method).__module__.partition(".")[0]),
+        traceback="".join(traceback.format_exception(error)),
+    )
+    return Result(msgspec.structs.replace(_unfinished_record(context, cell), error=what), {})
 
 
-def failure(bench: Bench, cell: Cell, error: BaseException) -> Record:
-    """The record of a cell that couldn't make one itself."""
-    return _failed(_begun(bench, cell), error)
+@contextmanager
+def recorded_warnings() -> Iterator[list[str]]:
+    """Collect the sentences of ``BenchWarning``; every other warning is shown as usual."""
+    messages: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", BenchWarning)
+        yield messages
+    for warning in caught:  # not reached if the cell raises: its failure says more
+        if issubclass(warning.category, BenchWarning):
+            messages.append(str(warning.message))
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
 
-def _begun(bench: Bench, cell: Cell) -> Record:
-    """A record with all that is known in advance."""
+def _check_scores(cell: Cell, scored: Scored) -> None:
+    not_finite = [name for name, value in scored.scores.items() if not math.isfinite(value)]
+    if cell.task_description.headline not in scored.scores:
+        raise ContractError(f"the task's headline, {cell.task_description.headline}, is not among its scores.")
+    if not_finite:
+        raise ContractError(f"these scores are not finite: {', '.join(not_finite)}.")
+
+
+def _unfinished_record(context: RunContext, cell: Cell) -> Record:
+    """A record with everything that is known before the cell runs."""
+    told = cell.task_description
     return Record(
         schema=SCHEMA,
         status="failed",
-        task={
-            "name": cell.task.name,
-            "version": cell.task.version,
-            "title": cell.task.title,
-            "headline": cell.task.headline,
-            "fingerprint": fingerprint(cell.task.specification()),
-            "attacks": attacks_of(cell.task),
-            "threat_model": getattr(cell.task, "threat_model", None),
-        },
-        method={
-            "name": cell.method.name,
-            "distribution": cell.distribution,
-            "line": cell.line,
-            "hyperparameters": describe(cell.method),
-        },
+        task=TaskInfo(
+            name=cell.task.name,
+            version=cell.task.version,
+            kind=told.kind,
+            title=told.title,
+            headline=told.headline,
+            fingerprint=cell.fingerprint,
+            attacks=[describe(attack) for attack in cell.attacks],
+            threat_model=None if told.threat_model is None else dict(told.threat_model),
+        ),
+        method=MethodInfo(
+            name=cell.method.name,
+            version=cell.method.version,
+            description=cell.description,
+            hyperparameters=hyperparameters(cell.method),
+            package=cell.package,
+            source=cell.source,
+        ),
         seed=cell.seed,
         scores={},
-        better=BETTER | {metric.name: metric.better for metric in bench.metrics},
+        directions={},
         curves={},
         audit={},
         cost={},
-        predictions={},
-        provenance=_made(bench),
-        error={},
+        warnings=[],
+        predictions=None,
+        provenance=msgspec.structs.replace(context.provenance, started=now()),
+        error=None,
     )
 
 
-def _failed(record: Record, error: BaseException) -> Record:
-    what = {"type": type(error).__name__, "message": str(error)}
-    return replace(record, error=what | {"traceback": "".join(traceback.format_exception(error))})
-
-
 def _measure(
-    bench: Bench, cell: Cell, loaded: LoadedTask, progress: Progress
-) -> tuple[Fitted, Arrays, dict[str, float], float]:
-    """The posterior, the arrays that scores come from, the cost columns, and the seconds of all stages."""
-    memory = PeakMemory(bench.device)
-    problem = replace(loaded.problem(bench.device), progress=progress.fitting)
-    stages = Stages(cell.seed, bench.device, progress.stage)
+    context: RunContext, cell: Cell, loaded: LoadedTask, progress: CellProgress
+) -> tuple[Fit, Arrays, dict[str, float], float]:
+    """The fit, the arrays from which scores are computed, the cost columns, and the seconds of all stages together."""
+    memory = PeakMemory(context.device)
+    problem = replace(loaded.problem(context.device), progress=progress.fitting)
+    stages = Stages(cell.seed, context.device, progress.stage)
     seed_everything(cell.seed, "reference")
     before = reference_steps(problem)
     with sealed(f"method '{cell.method.name}'"):
-        fitted, between = _fitted(bench, cell, problem, stages, memory, before)
-        arrays = loaded.evaluate(fitted.posterior, bench.device, stages)
-    reference = between + reference_steps(problem)
-    peak = {"peak_memory_bytes": max(fitted.peak_memory, memory.bytes())}
-    return fitted, arrays, costs(stages, reference, problem, fitted) | peak, sum(stages.seconds.values())
+        fitted, latest = fit(context, cell, problem, stages, memory, before)
+        arrays = loaded.evaluate(fitted.posterior, context.device, cell.seed, stages)
+    reference = latest + reference_steps(problem)
+    cost = costs(stages, reference, problem, fitted, parameters(fitted.posterior))
+    cost["peak_memory_bytes"] = max(fitted.peak_memory, memory.bytes())
+    return fitted, arrays, cost, sum(stages.seconds.values())
 
 
-def _fitted(
-    bench: Bench, cell: Cell, problem: Problem, stages: Stages, memory: PeakMemory, before: list[float]
-) -> tuple[Fitted, list[float]]:
-    """A posterior that is kept, or a fresh one, which is then kept where that is wanted; and the yardstick's last steps."""
-    kept, key = bench.posteriors, ""
-    if kept is not None:
-        packages = bench.provenance["packages"]
-        key = fit_key(problem, cell.method, cell.seed, {k: packages.get(k) for k in ("torch", cell.distribution)})
-        found = kept.get(key, bench.device)
-        if found is not None:
-            return found, before
-    with stages("fit"):
-        posterior = cell.method.fit(problem)
-    if not isinstance(getattr(posterior, "parameters", None), int):
-        raise ContractError("the posterior needs `parameters`: how many numbers were learnt, an integer.")
-    after = reference_steps(problem)
-    fitted = Fitted(posterior, stages.seconds["fit"], before + after, memory.bytes(), {})
-    if kept is not None:
-        kept.put(key, replace(fitted, provenance=_made(bench)))
-    return fitted, after
+@contextmanager
+def warmed_up(context: RunContext, loaded: Iterable[LoadedTask]) -> Iterator[None]:
+    """Import and compile, before the first clock starts, what the first cell alone would pay for otherwise.
 
-
-def _made(bench: Bench) -> dict[str, Any]:
-    """Provenance as it is at this moment."""
-    return copy.deepcopy(bench.provenance) | {"started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
-
-
-def warm_up(bench: Bench, loaded: Iterable[LoadedTask]) -> None:
-    """Import and compile, before the first clock starts, what the first cell would otherwise pay for alone."""
+    Inside, objects that exist already are exempt from garbage collection: a collection before each cell would otherwise take
+    longer than the attacks of a small cell.
+    """
     for module in ("foolbox", "scipy.stats", "sklearn.metrics", "torchmetrics.functional.classification"):
         import_module(module)
     for task in loaded:
-        with suppress(Exception):  # a task that can't even do this fails in its cells, where it is recorded
-            reference_steps(task.problem(bench.device), steps=1)
+        with suppress(Exception):  # a task that cannot even do this fails in its cells, where it is recorded
+            reference_steps(task.problem(context.device), steps=1)
     gc.collect()
-    atexit.register(gc.unfreeze)  # the interpreter's end is to look through all of it
-    gc.freeze()  # what is there by now stays: looking through it before each cell would take longer than a small cell's attack
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()

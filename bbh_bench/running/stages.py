@@ -1,7 +1,7 @@
-"""The clock and the dice: each part of a cell is timed and seeded on its own.
+"""Timing and seeding of a cell's stages; each stage has its own random seed.
 
-A part's random numbers depend on the run's seed and the part's name alone, so that a longer fit, one more outlier set or
-another order of the attacks changes nothing elsewhere.
+The random numbers of a stage depend only on the run's seed and the stage's name. A longer fit, one more OOD set or another
+order of the attacks therefore changes no score elsewhere.
 """
 
 import hashlib
@@ -15,23 +15,32 @@ import torch
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait until the device has done all that it was asked: a GPU's clock lies otherwise."""
+    """Wait until the device has finished all queued work: otherwise the clock would not measure a GPU's time."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
-def seed_everything(*what: object) -> None:
-    """Seed Python's, NumPy's and torch's global generators from the hash of ``what``."""
-    digest = hashlib.sha256("/".join(map(str, what)).encode()).digest()
+def seed_everything(*parts: object) -> None:
+    """Seed the global generators of Python, NumPy and torch from the hash of ``parts``."""
+    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
     seed = int.from_bytes(digest[:8], "big") >> 1  # torch takes 63 bits on every device
     torch.manual_seed(seed)
     random.seed(seed)
     np.random.seed(seed % 2**32)  # foolbox and plugins use the global generator
 
 
+def stream(stage: str) -> str:
+    """The name from which a stage's seed is derived.
+
+    It is the stage's own name, except that ``evaluate/<attack>`` was called ``judge/<attack>`` when the published records were
+    made. With the old name here, their cells still give the same bits.
+    """
+    return stage.replace("evaluate/", "judge/", 1) if stage.startswith("evaluate/") else stage
+
+
 @contextmanager
 def cpu_threads(n: int | None) -> Iterator[int]:
-    """Let torch use n threads inside, or as many as it has for None; gives their number."""
+    """Let torch use n threads, or as many as it does now if n is None. Yields their number."""
     before = torch.get_num_threads()
     torch.set_num_threads(n or before)
     try:
@@ -41,21 +50,22 @@ def cpu_threads(n: int | None) -> Iterator[int]:
 
 
 @contextmanager
-def torch_settings_kept() -> Iterator[None]:
-    """Undo what a method may do to torch's global settings: they must not reach another part, or another's cell."""
-    dtype, gradients = torch.get_default_dtype(), torch.is_grad_enabled()
+def torch_settings_restored() -> Iterator[None]:
+    """Restore torch's global settings at the end: what a method changes must not reach other stages and cells."""
+    dtype, gradients, device = torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_default_device()
     deterministic = torch.are_deterministic_algorithms_enabled()
     try:
         yield
     finally:
         torch.set_default_dtype(dtype)
-        torch.set_default_device(None)
+        if torch.get_default_device() != device:
+            torch.set_default_device(None if device.type == "cpu" else device)  # None: no device context is active
         torch.set_grad_enabled(gradients)
         torch.use_deterministic_algorithms(deterministic)
 
 
 class Stages:
-    """Opens the parts of one cell: ``with stages("fit"): ...``. Keeps the seconds and images of each, added up by name."""
+    """Opens the stages of one cell: ``with stages("fit"): ...``. Adds up seconds and images by name."""
 
     def __init__(self, seed: int, device: torch.device, announce: Callable[[str], None] = lambda name: None) -> None:
         self.seconds: dict[str, float] = {}
@@ -66,13 +76,13 @@ class Stages:
 
     @contextmanager
     def __call__(self, name: str, images: int = 0) -> Iterator[None]:
-        """Seed on entry, synchronise the device at both ends, and book seconds and images under ``name``."""
+        """Seed the generators, synchronise the device at both ends, and add seconds and images to ``name``."""
         self._announce(name)
-        seed_everything(self._seed, name)
+        seed_everything(self._seed, stream(name))
         synchronise(self._device)
         start = time.perf_counter()
         try:
-            with torch_settings_kept():
+            with torch_settings_restored():
                 yield
             synchronise(self._device)
         finally:

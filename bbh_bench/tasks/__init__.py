@@ -1,4 +1,4 @@
-"""The built-in tasks: one file a data set, ``classification`` for what they share."""
+"""Built-in tasks: one file per data set; ``classification`` and ``regression`` hold what tasks of a kind share."""
 
 from bbh_bench.api import Task
 from bbh_bench.hookspecs import hookimpl
@@ -6,7 +6,7 @@ from bbh_bench.hookspecs import hookimpl
 
 @hookimpl
 def bbh_tasks() -> list[Task]:
-    """The built-in tasks, the default one first."""
-    from bbh_bench.tasks import digits5, mnist, toy  # noqa: PLC0415  (importing a module does nothing; being asked does)
+    """The built-in tasks; the default one is first."""
+    from bbh_bench.tasks import digits5, mnist, toy
 
     return [digits5.TASK, mnist.TASK, mnist.SHORT, toy.TASK]

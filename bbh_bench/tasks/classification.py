@@ -1,49 +1,64 @@
-"""Classification tasks: a data set is one object of this kind, and every posterior is judged in the same way."""
+"""Classification tasks. A data set is one object of this kind; the posteriors of all methods are evaluated in the same way."""
 
-from collections.abc import Callable, Iterable, Mapping
+import warnings
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from bbh_bench.api import Arrays, Attack, Categorical, Check, Curves, Metric, Posterior, Problem, Scores, Stage
-from bbh_bench.attacks.algorithms import GRID, PGD_L2, PGD_LINF, Boundary, Fgsm, NoiseLinf, PaperFgsm, Transfer
+from bbh_bench.api import (
+    Architecture,
+    Arrays,
+    Attack,
+    Categorical,
+    Metric,
+    Posterior,
+    Problem,
+    Scored,
+    Stage,
+    TaskDescription,
+    is_differentiable,
+)
+from bbh_bench.attacks import evaluate as attacks
 from bbh_bench.attacks.audit import audit
-from bbh_bench.attacks.evaluate import Surrogates, Terrain, attacked, shared, under
-from bbh_bench.attacks.threat_model import Crafted, threat_model
-from bbh_bench.evaluation import scoring
+from bbh_bench.attacks.builtin import BOUNDARY, FGSM, GRID, NOISE_LINF, PAPER_FGSM, PGD_L2, PGD_LINF, TRANSFER
+from bbh_bench.attacks.robustness import directions, robustness
+from bbh_bench.attacks.threat_model import threat_model
+from bbh_bench.errors import BenchWarning
+from bbh_bench.evaluation import classification
 from bbh_bench.evaluation.predictive import predict
-from bbh_bench.records.record import describe
+from bbh_bench.evaluation.stored import TEST, ood_prefix, store_labels, store_shift, under
+from bbh_bench.records.identity import describe
 from bbh_bench.tasks.networks import on_device
 from bbh_bench.tasks.shifts import Shift, Shifted
 
-EVALUATION = 2  # goes up when `evaluate` or `scoring.classification` could give another score
-
+EVALUATION = 2
+"""Raise it when ``evaluate`` or ``score`` could give other scores."""
 
 ATTACKS = (
     PGD_LINF,
-    Fgsm(epsilons=GRID),
-    PaperFgsm(epsilons=GRID),
-    NoiseLinf(),
-    Transfer(),
+    replace(FGSM, epsilons=GRID),
+    replace(PAPER_FGSM, epsilons=GRID),
+    NOISE_LINF,
+    TRANSFER,
     replace(PGD_L2, epsilons=(1.0, 2.0)),
-    Boundary(epsilons=(1.0, 2.0), steps=150),
+    replace(BOUNDARY, epsilons=(1.0, 2.0), algorithm=replace(BOUNDARY.algorithm, steps=150)),
 )
-"""What a task attacks with unless it says otherwise, sized for MNIST: ``docs/threat-model.md`` has the arithmetic."""
+"""The attacks of a task that names none of its own, sized for MNIST: ``docs/threat-model.md`` explains the numbers."""
 
 
 @dataclass(frozen=True)
 class ImageData:
-    """A loaded data set on the CPU: images ``[N, C, H, W]`` in [0, 1] and labels ``[N]``; outliers by name."""
+    """A data set in memory, on the CPU: images ``[N, C, H, W]`` in [0, 1], labels ``[N]``, OOD images by the name of their set."""
 
     train: tuple[Tensor, Tensor]
     validation: tuple[Tensor, Tensor]
     test: tuple[Tensor, Tensor]
-    outliers: Mapping[str, Tensor]
+    ood: Mapping[str, Tensor]
 
 
 class Source(Protocol):
@@ -54,135 +69,141 @@ class Source(Protocol):
         ...
 
     def digests(self) -> Mapping[str, str]:
-        """What the data must be, known without reading them: SHA-256 by part."""
+        """SHA-256 of each part that the data must have, known without reading them."""
         ...
 
 
 @dataclass(frozen=True)
 class ClassificationTask:
-    """Learn the classes of images, be uncertain about other images, and withstand attacks."""
+    """Classify images, be uncertain about other images, and resist attacks."""
 
     name: str
     title: str
     version: int
     source: Source = field(repr=False)
-    network: Callable[[], nn.Module] = field(repr=False)
+    network: Architecture = field(repr=False)
     classes: int
     epochs: int
     batch_size: int
     attacks: tuple[Attack, ...] = ATTACKS
-    extra: tuple[Attack, ...] = ()
-    """Attacks that a run asks for beyond the task's own; no part of its definition."""
-    draws: int = 100
-    """Networks in the predictive."""
+    extra_attacks: tuple[Attack, ...] = ()
+    """Attacks that a run adds. They are not part of the task's definition."""
+    samples: int = 100
+    """Networks in the predictive distribution."""
     attacked: int = 1000
-    """Test images attacked, stratified, the same for every method; all where there are fewer. An attack may take fewer."""
+    """Number of test images that are attacked, stratified, the same for every method; all if there are fewer. An attack may name
+    a smaller number."""
     bounds: tuple[float, float] = (0.0, 1.0)
+    """Range of pixel values."""
     shifts: tuple[Shift, ...] = ()
-    """Test images changed by degrees: curves beside the scores."""
+    """Changes of the test images with increasing severity. They give curves beside the scores."""
     threads: int | None = None
     headline: str = "test/nll"
-    """A proper score of the predictive, not the error, which a small test set can't tell apart."""
+    """A proper score. The error would not distinguish methods on a small test set."""
 
-    @property
-    def all_attacks(self) -> tuple[Attack, ...]:
-        """Its own, and those that the run asks for."""
-        return (*self.attacks, *self.extra)
+    def describe(self) -> TaskDescription:
+        """See ``api.Task``."""
+        return TaskDescription(
+            kind="classification",
+            title=self.title,
+            headline=self.headline,
+            fit={
+                "data": dict(self.source.digests()),
+                "network": self.network.describe(),
+                "classes": self.classes,
+                "epochs": self.epochs,
+                "batch_size": self.batch_size,
+            },
+            evaluation={
+                "version": EVALUATION,
+                "samples": self.samples,
+                "attacked": self.attacked,
+                "bounds": list(self.bounds),
+                "shifts": [describe(shift) for shift in self.shifts],
+            },
+            attacks=self.attacks,
+            extra_attacks=self.extra_attacks,
+            threat_model=threat_model(self.bounds, self.samples),
+            threads=self.threads,
+        )
 
     def with_attacks(self, attacks: Iterable[Attack]) -> "ClassificationTask":
-        """The same task, attacked by these as well."""
+        """The same task with extra attacks. Those that it has already are not added."""
         own = {attack.name for attack in self.attacks}
-        return replace(self, extra=tuple(attack for attack in attacks if attack.name not in own))
-
-    def specification(self) -> dict[str, object]:
-        """All that scores depend on, as JSON values."""
-        with torch.device("meta"):  # the architecture alone: no memory, no random numbers
-            network = str(self.network())
-        shifts = {"shifts": [describe(shift) for shift in self.shifts]} if self.shifts else {}
-        return shifts | {
-            "name": self.name,
-            "version": self.version,
-            "evaluation": EVALUATION,
-            "data": dict(self.source.digests()),
-            "network": network,
-            "classes": self.classes,
-            "epochs": self.epochs,
-            "batch_size": self.batch_size,
-            "attacks": [describe(attack) for attack in self.attacks],
-            "draws": self.draws,
-            "attacked": self.attacked,
-            "bounds": list(self.bounds),
-        }
+        return replace(self, extra_attacks=tuple(attack for attack in attacks if attack.name not in own))
 
     def load(self, folder: Path) -> "LoadedClassification":
-        """Read and check the data, and change test images as the shifts say. Raises ``DataError``."""
+        """Read and check the data, and create the shifted test images. Raises ``DataError``."""
         data = self.source.load(folder)
         return LoadedClassification(self, data, {shift.name: shift.apply(*data.test) for shift in self.shifts})
 
-    def score(self, arrays: Arrays, metrics: Iterable[Metric]) -> tuple[Scores, Curves]:
-        """See ``bbh_bench.evaluation.scoring.classification``."""
-        return scoring.classification(arrays, metrics)
-
-    def audit(self, arrays: Arrays) -> dict[str, Check]:
-        """See ``bbh_bench.attacks.audit``."""
-        return audit(arrays)
-
-    @property
-    def threat_model(self) -> dict[str, object]:
-        """What its attackers know and may do, for the record."""
-        return threat_model(self.bounds, self.draws)
+    def score(self, arrays: Arrays, metrics: Iterable[Metric]) -> Scored:
+        """Scores of predictions, curves of attacks, and the audit, from stored arrays."""
+        metrics = list(metrics)
+        scores, curves = classification.score(arrays, metrics)
+        under_attack, attack_curves = robustness(arrays)
+        better = {metric.name: metric.better for metric in metrics} | directions(under_attack)
+        return Scored(scores | under_attack, curves | attack_curves, better, audit(arrays))
 
 
-@dataclass(frozen=True)
 class LoadedClassification:
-    """A classification task with its data in memory."""
+    """A classification task with its data in memory, and the adversarial examples that its cells share."""
 
-    task: ClassificationTask
-    data: ImageData
-    shifted: Mapping[str, Shifted]
-    transferred: dict[tuple[str, int], tuple[Crafted, np.ndarray]] = field(default_factory=dict, repr=False)
-    """What ``Surrogates`` keep from cell to cell."""
+    def __init__(self, task: ClassificationTask, data: ImageData, shifted: Mapping[str, Shifted]) -> None:
+        self.task = task
+        self.data = data
+        self.shifted = shifted
+        self.surrogates = attacks.SurrogateCache()
 
     def problem(self, device: torch.device) -> Problem:
         """Training images and labels on the device, and nothing of the test set."""
         x, y = self.data.train
         return Problem(
-            x=x.to(device, copy=True),  # a method may spoil its copy; the next one gets another
+            x=x.to(device, copy=True),  # a method may change its copy; the next one gets another
             y=y.to(device, copy=True),
-            network=partial(on_device, self.task.network, device),  # holds no reference to the test data
+            network=partial(on_device, self.task.network, device),  # no reference to the test data
             likelihood=Categorical(self.task.classes),
             epochs=self.task.epochs,
             batch_size=self.task.batch_size,
         )
 
-    def evaluate(self, posterior: Posterior, device: torch.device, stage: Stage) -> Arrays:
-        """Predict the test and outlier sets with the same draws, then shifted images; attack where gradients flow."""
+    def evaluate(self, posterior: Posterior, device: torch.device, seed: int, stage: Stage) -> Arrays:
+        """Predict the test and OOD sets with the same samples, then the shifted images; attack if gradients exist."""
         x, y = self.data.test
-        arrays: Arrays = {"test/labels": y.numpy().astype(np.uint8)}
-        sets = {"test": x} | {f"outlier/{name}": images for name, images in self.data.outliers.items()}
+        arrays = store_labels(y)
+        sets = {TEST: x} | {ood_prefix(name): images for name, images in self.data.ood.items()}
         with stage("predict", images=sum(map(len, sets.values()))):
-            networks = posterior.sample(self.task.draws)
+            networks = posterior.sample(self.task.samples)
             for name, images in sets.items():
                 arrays |= under(name, predict(networks, images, device, self.task.classes))
         for shift in self.task.shifts:
-            arrays |= under(f"shift/{shift.name}", self._shift(shift, posterior, device, stage))
-        if getattr(posterior, "differentiable", True):
-            terrain = self._terrain(device)
-            surrogates = Surrogates(partial(self.problem, device), self.transferred)
-            arrays |= attacked(terrain, posterior, self.task.all_attacks, surrogates, stage)
-            arrays |= shared(terrain, self.task.attacks)
+            arrays |= self._shift(shift, posterior, device, stage)
+        if is_differentiable(posterior):
+            arrays |= self._attack(posterior, device, seed, stage)
         return arrays
 
-    def _terrain(self, device: torch.device) -> Terrain:
+    def _attack(self, posterior: Posterior, device: torch.device, seed: int, stage: Stage) -> Arrays:
+        """Nothing, with a warning, if the outputs have no gradient with respect to the inputs."""
+        x, y = self.data.test
+        if not attacks.gradients_reach_inputs(posterior, x[:1].to(device)):
+            warnings.warn(
+                "the outputs have no gradient with respect to the inputs, so that the posterior is not attacked. Do not use "
+                "detach or no_grad in its networks, or set `differentiable = False`",
+                BenchWarning,
+                stacklevel=2,
+            )
+            return {}
         task = self.task
-        return Terrain(*self.data.test, task.classes, task.bounds, task.draws, task.attacked, device)
+        context = attacks.AttackContext(x, y, task.classes, task.bounds, task.samples, task.attacked, device)
+        all_attacks = (*task.attacks, *task.extra_attacks)
+        problem = partial(self.problem, device)
+        arrays = attacks.attacked(context, posterior, all_attacks, self.surrogates, problem, seed, stage)
+        return arrays | attacks.shared(context, task.attacks)
 
     def _shift(self, shift: Shift, posterior: Posterior, device: torch.device, stage: Stage) -> Arrays:
-        """Predict the images at all values with the same draws; the axis is the name of its values."""
+        """Predict the images at all values with the same samples."""
         shifted = self.shifted[shift.name]
-        arrays: Arrays = {f"axis/{shift.axis}": np.array(shift.values)}
-        if shifted.labels is not None:
-            arrays["labels"] = shifted.labels.numpy().astype(np.uint8)
         images = shifted.images.flatten(0, 1)
         with stage(f"shift/{shift.name}", images=len(images)):
-            return arrays | predict(posterior.sample(self.task.draws), images, device, self.task.classes)
+            predicted = predict(posterior.sample(self.task.samples), images, device, self.task.classes)
+        return store_shift(shift.name, shift.axis, shift.values, shifted.labels, predicted)

@@ -1,4 +1,4 @@
-"""Regression tasks on a line: fit a function from noisy points, and be uncertain where there are none."""
+"""Regression tasks on a line: fit a function to noisy points, and be uncertain where there are none."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -7,20 +7,34 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
-from bbh_bench.api import Arrays, Curves, Gaussian, Metric, Posterior, Problem, Scores, Stage
+from bbh_bench.api import (
+    Architecture,
+    Arrays,
+    Attack,
+    Gaussian,
+    Metric,
+    Posterior,
+    Problem,
+    Scored,
+    Stage,
+    TaskDescription,
+)
 from bbh_bench.data import check_open, digest
-from bbh_bench.errors import ContractError
-from bbh_bench.evaluation import scoring
+from bbh_bench.errors import BenchError, ContractError
+from bbh_bench.evaluation import regression
+from bbh_bench.evaluation.stored import StoredRegression
 from bbh_bench.tasks.networks import on_device
 
-EVALUATION = 1  # goes up when `evaluate` or `scoring.regression` could give another score
+EVALUATION = 1
+"""Raise it when ``evaluate`` or ``score`` could give other scores."""
+DECIMALS = 9
+"""Of the data that identify a task."""
 
 
 @dataclass(frozen=True)
 class LineData:
-    """Training points ``[N]``, and a grid ``[G]`` with the true function and R noisy observations ``[R, G]`` of it."""
+    """Training points ``[N]``, and a grid ``[G]`` with the true function ``[G]`` and R noisy observations ``[R, G]`` of it."""
 
     x: np.ndarray
     y: np.ndarray
@@ -31,46 +45,58 @@ class LineData:
 
 @dataclass(frozen=True)
 class RegressionTask:
-    """Learn a function of one variable under normal noise of a known deviation."""
+    """Fit a function of one variable under normal noise of known standard deviation."""
 
     name: str
     title: str
     version: int
-    make: Callable[[], LineData] = field(repr=False)
-    network: Callable[[], nn.Module] = field(repr=False)
+    data: Callable[[], LineData] = field(repr=False)
+    """Returns the same data at every call."""
+    network: Architecture = field(repr=False)
     noise: float
+    """Standard deviation of the targets."""
     epochs: int
     batch_size: int
-    draws: int = 100
-    """Networks in the predictive."""
+    samples: int = 100
+    """Networks in the predictive distribution."""
     threads: int | None = 1
     headline: str = "inside/nll"
 
-    def specification(self) -> dict[str, object]:
-        """All that scores depend on, as JSON values."""
-        data = self.make()
-        with torch.device("meta"):  # the architecture alone: no memory, no random numbers
-            network = str(self.network())
-        return {
-            "name": self.name,
-            "version": self.version,
-            "evaluation": EVALUATION,
-            "data": digest([data.x, data.y, data.grid, data.truth, data.targets]),
-            "network": network,
-            "noise": self.noise,
-            "epochs": self.epochs,
-            "batch_size": self.batch_size,
-            "draws": self.draws,
-        }
+    def describe(self) -> TaskDescription:
+        """See ``api.Task``."""
+        data = self.data()
+        parts = [data.x, data.y, data.grid, data.truth, data.targets]
+        # Rounded: the last bits of powers differ between processors. Adding 0 makes -0 and 0 the same.
+        rounded = [np.round(part, DECIMALS) + 0.0 for part in parts]
+        return TaskDescription(
+            kind="regression",
+            title=self.title,
+            headline=self.headline,
+            fit={
+                "data": digest(rounded),
+                "network": self.network.describe(),
+                "noise": self.noise,
+                "epochs": self.epochs,
+                "batch_size": self.batch_size,
+            },
+            evaluation={"version": EVALUATION, "samples": self.samples},
+            threads=self.threads,
+        )
+
+    def with_attacks(self, attacks: Iterable[Attack]) -> "RegressionTask":
+        """Raises ``BenchError``: a regression is not attacked."""
+        names = ", ".join(attack.name for attack in attacks)
+        raise BenchError(f"--attack {names}: the task '{self.name}' is a regression, which is not attacked. Choose other tasks.")
 
     def load(self, folder: Path) -> "LoadedRegression":
-        """Make the data; ``folder`` isn't used."""
+        """Create the data; ``folder`` is not used."""
         check_open(self.name)
-        return LoadedRegression(self, self.make())
+        return LoadedRegression(self, self.data())
 
-    def score(self, arrays: Arrays, metrics: Iterable[Metric]) -> tuple[Scores, Curves]:
-        """See ``bbh_bench.evaluation.scoring.regression``; metrics of classifications don't apply."""
-        return scoring.regression(arrays)
+    def score(self, arrays: Arrays, metrics: Iterable[Metric]) -> Scored:
+        """See ``evaluation.regression``. Metrics of classifications do not apply."""
+        scores, curves = regression.score(arrays)
+        return Scored(scores, curves, regression.DIRECTIONS)
 
 
 @dataclass(frozen=True)
@@ -91,24 +117,22 @@ class LoadedRegression:
             batch_size=self.task.batch_size,
         )
 
-    def evaluate(self, posterior: Posterior, device: torch.device, stage: Stage) -> Arrays:
-        """What n frozen networks predict along the grid. Raises ``ContractError`` for another shape, or not finite."""
+    def evaluate(self, posterior: Posterior, device: torch.device, seed: int, stage: Stage) -> Arrays:
+        """What n frozen networks predict along the grid. Raises ``ContractError`` for a wrong shape or values not finite."""
         grid = torch.from_numpy(self.data.grid).float().unsqueeze(1).to(device)
         with stage("predict", images=len(grid)), torch.no_grad():
-            outputs = posterior.sample(self.task.draws)(grid)
+            outputs = posterior.sample(self.task.samples)(grid)
         shape = list(outputs.shape)
         if len(shape) != 3 or shape[0] == 0 or shape[1:] != [len(grid), 1]:
-            raise ContractError(
-                f"the posterior's networks answered with shape {shape}; it must be [n, {len(grid)}, 1]."
-            )
+            raise ContractError(f"the posterior's networks returned the shape {shape}; it must be [n, {len(grid)}, 1].")
         if not outputs.isfinite().all():
-            raise ContractError("the posterior's networks gave outputs that aren't finite: the training has diverged.")
-        return {
-            "train/x": self.data.x,
-            "train/y": self.data.y,
-            "grid/x": self.data.grid,
-            "grid/truth": self.data.truth,
-            "grid/targets": self.data.targets.astype(np.float32),
-            "grid/outputs": outputs.squeeze(-1).cpu().numpy(),
-            "noise": np.array(self.task.noise),
-        }
+            raise ContractError("the posterior's networks returned values that are not finite: the training has diverged.")
+        return StoredRegression(
+            train_x=self.data.x,
+            train_y=self.data.y,
+            grid=self.data.grid,
+            truth=self.data.truth,
+            targets=self.data.targets,
+            outputs=outputs.squeeze(-1).cpu().numpy(),
+            noise=self.task.noise,
+        ).arrays()

@@ -1,0 +1,100 @@
+"""Copies checked records to a published board, all or none, and renders it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bbh_bench.api import Scored, Task, task_fingerprint
+from bbh_bench.errors import RecordError
+from bbh_bench.leaderboard import render
+from bbh_bench.plugins import Plugins
+from bbh_bench.publishing.verify import mismatches, recomputed
+from bbh_bench.records.identity import describe
+from bbh_bench.records.record import Record
+from bbh_bench.records.store import Store, write_atomically
+
+
+@dataclass(frozen=True)
+class PublishReport:
+    """What was done."""
+
+    published: int
+    present: int
+    """Records that had been published already."""
+    board: Path
+
+
+def publish(
+    records: Path, to: Path, tasks: list[str], methods: list[str], replace: bool, plugins: Plugins
+) -> PublishReport:
+    """Check the chosen records (no tasks or methods: all of them), copy them to ``to``, and render the board there.
+
+    Raises ``RecordError`` before anything is copied if one of them must not be published.
+    """
+    source, target = Store(records), Store(to)
+    chosen = [
+        record
+        for record in source.records()
+        if (not tasks or record.task.name in tasks) and (not methods or record.method.name in methods)
+    ]
+    if not chosen:
+        raise RecordError(f"There is no such record in '{records}'; `bbh-bench run` makes records.")
+    new = [record for record in chosen if _must_copy(record, source, target, plugins, replace)]
+    target.prepare()
+    target.records()  # a damaged board must show before anything is copied
+    for record in new:
+        path = target.root / record.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path.with_suffix(".npz"), source.packed(record))
+        write_atomically(path, record.to_json().encode())
+    return PublishReport(len(new), len(chosen) - len(new), render(target.records(), to))
+
+
+def _must_copy(record: Record, source: Store, target: Store, plugins: Plugins, replace: bool) -> bool:
+    """Whether a record is not published yet. Raises ``RecordError`` if it must not be."""
+    where = f"The record '{source.root / record.path}'"
+    if not record.finished:
+        raise RecordError(f"{where} is of a failed cell. Run it again, or choose others with --task and --method.")
+    if record.task.name not in set(plugins.tasks):
+        raise RecordError(f"{where} is of a task that is not installed. Install it, or choose others with --task.")
+    task = plugins.tasks[record.task.name]
+    if record.task.fingerprint != task_fingerprint(task):
+        raise RecordError(
+            f"{where} has the task fingerprint {record.task.fingerprint}, and the installed task has "
+            f"{task_fingerprint(task)}: it was made with another definition of the task. Run it again."
+        )
+    scored = recomputed(record, source, task, plugins.metrics.values())
+    _check_labels(record, where, task, scored)
+    _check_attacks(record, where, task, plugins)
+    wrong = mismatches(record, scored)
+    if wrong:
+        raise RecordError(
+            f"{where} has values that its stored predictions do not give ({', '.join(wrong[:5])}). "
+            "Run it again with --replace."
+        )
+    published = target.get(record.path)
+    if published is not None and published != record and not replace:
+        raise RecordError(f"{where} differs from the published one. Give --replace to replace that.")
+    return published != record or not target.complete(published)
+
+
+def _check_labels(record: Record, where: str, task: Task, scored: Scored) -> None:
+    """What decides ranks, bold type and headings must be what the installed task and metrics say. Raises ``RecordError``."""
+    unknown = sorted(record.directions.keys() - scored.directions.keys())
+    if unknown:
+        raise RecordError(
+            f"{where} has scores of metrics that are not installed and cannot be checked ({', '.join(unknown)}). "
+            "Install the plugins that provide them."
+        )
+    told = task.describe()
+    changed = [key for key in ("kind", "title", "headline") if getattr(record.task, key) != getattr(told, key)]
+    changed += [name for name, direction in record.directions.items() if direction != scored.directions[name]]
+    if changed:
+        raise RecordError(f"{where} differs from the installed suite in: {', '.join(changed)}. Run it again.")
+
+
+def _check_attacks(record: Record, where: str, task: Task, plugins: Plugins) -> None:
+    """A task's own attacks, which need not be registered, are in its fingerprint; the others must be the installed ones."""
+    installed = [describe(attack) for attack in [*task.describe().attacks, *plugins.attacks.values()]]
+    other = [attack["name"] for attack in record.task.attacks if attack not in installed]
+    if other:
+        raise RecordError(f"{where} has other attacks than are installed ({', '.join(other)}). Run it again.")

@@ -1,0 +1,46 @@
+"""A cell: one method, fitted to one task with one seed, and evaluated. A run consists of cells."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bbh_bench.api import Arrays, Attack, Method, Task, TaskDescription
+from bbh_bench.records.record import Package, Record, cell_path
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Everything that identifies a cell, and what its record says about it."""
+
+    task: Task
+    task_description: TaskDescription
+    fingerprint: str
+    """Of the task: see ``api.task_fingerprint``."""
+    method: Method
+    description: str
+    """Of the method, one line."""
+    package: Package
+    """That provides the method."""
+    source: str | None
+    """Digest of the method's source code: see ``source.source_digest``."""
+    seed: int
+
+    @property
+    def path(self) -> Path:
+        """Place of its record in a store."""
+        return cell_path(self.task.name, self.task.version, self.method.name, self.seed)
+
+    @property
+    def attacks(self) -> tuple[Attack, ...]:
+        """The task's own attacks, then those that the run adds."""
+        return (*self.task_description.attacks, *self.task_description.extra_attacks)
+
+    def __str__(self) -> str:
+        return f"{self.task.name} {self.method.name} seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a cell gave: its record, and the arrays that its scores were computed from (none if it failed)."""
+
+    record: Record
+    arrays: Arrays
