@@ -1,7 +1,6 @@
 """A posterior under attack: adversarial examples are crafted on the attacker's samples and evaluated on fresh samples."""
 
 import json
-import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
@@ -14,7 +13,6 @@ from bbh_bench.attacks.gradient import log_odds_against
 from bbh_bench.attacks.stored import MORE_SAMPLES, attack_arrays, audit_arrays, worst_case_arrays
 from bbh_bench.attacks.threat_model import AdversarialExamples, craft, distance, scaled
 from bbh_bench.data import stratified
-from bbh_bench.errors import BenchWarning
 from bbh_bench.evaluation.predictive import chunk_size, log_mean_softmax, predict
 from bbh_bench.records.identity import describe
 
@@ -93,18 +91,9 @@ def attacked(
     """The stored arrays of every attack on the posterior, and those of the audit.
 
     The audit is that of the first attack on the posterior's own networks whose algorithm has stronger variants. ``problem``
-    and the run's ``seed`` are for surrogates. A posterior whose outputs have no gradient is not attacked: a ``BenchWarning``
-    says so, and there are no arrays.
+    and the run's ``seed`` are for surrogates. The posterior must pass ``gradients_reach_inputs``.
     """
     attacks = list(attacks)
-    if attacks and not gradients_reach_inputs(posterior, context.x[:1].to(context.device)):
-        warnings.warn(
-            "The posterior was not attacked: its outputs have no gradient with respect to its inputs. Compute them with torch, "
-            "without no_grad or detach, or set `differentiable = False`.",
-            BenchWarning,
-            stacklevel=2,
-        )
-        return {}
     arrays: Arrays = {}
     audited = next((attack for attack in attacks if _can_be_audited(attack)), None)
     for attack in attacks:

@@ -35,7 +35,7 @@ key, under ``audit/``          shape        meaning; predicted classes are those
 ============================== ============ ==================================================================
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -43,7 +43,8 @@ import numpy as np
 from torch import Tensor
 
 from bbh_bench.api import Arrays, Attack, Norm
-from bbh_bench.evaluation.predictive import STORED, Predictions, decode
+from bbh_bench.evaluation.predictive import Predictions, decode
+from bbh_bench.evaluation.stored import read_labels, read_test, under
 
 MORE_SAMPLES = "draws"
 """Name of the audit's variant with more samples, in keys."""
@@ -74,17 +75,17 @@ def attack_arrays(
         "moved": mean_perturbation.numpy().astype(np.float32),
     }
     for k, predicted in enumerate(predictions):
-        arrays |= _under(str(k), predicted)
+        arrays |= under(str(k), predicted)
     if scaled is not None:
         sizes, classes = scaled
         arrays |= {"stretch/size": sizes.numpy().astype(np.float32), "stretch/fresh": classes}
-    return _under(f"attack/{attack.name}", arrays)
+    return under(f"attack/{attack.name}", arrays)
 
 
 def audit_arrays(
     base: np.ndarray,
     widest: np.ndarray,
-    stronger: Mapping[str, np.ndarray],
+    stronger: Arrays,
     epsilon: float,
     labels: Tensor,
     vanishing: Tensor,
@@ -94,14 +95,14 @@ def audit_arrays(
     ``base``, ``widest`` and each of ``stronger``, by name, are the classes ``[P]`` that fresh samples predict. ``labels`` are
     ``[P]``, ``vanishing`` is ``[N]``.
     """
-    arrays: Arrays = {"base": base, "widest": widest} | _under("stronger", stronger)
+    arrays: Arrays = {"base": base, "widest": widest} | under("stronger", stronger)
     arrays |= {"epsilon": np.array(epsilon), "labels": _uint8(labels), "vanishing": vanishing.numpy()}
-    return _under("audit", arrays)
+    return under("audit", arrays)
 
 
 def worst_case_arrays(norm: Norm, index: Tensor, epsilons: list[float]) -> Arrays:
     """The images ``[N]`` and the positive epsilons ``[E]`` of a norm's worst case."""
-    return _under(f"robust/{norm}", {"index": _uint32(index), "epsilons": np.array(epsilons)})
+    return under(f"robust/{norm}", {"index": _uint32(index), "epsilons": np.array(epsilons)})
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ class StoredAttack:
     @cached_property
     def clean(self) -> Predictions:
         """Predictions for the same images without perturbation, from the test set."""
-        return _clean(self.arrays, self.index)
+        return read_test(self.arrays, self.index)
 
     @cached_property
     def clean_correct(self) -> np.ndarray:
@@ -216,8 +217,8 @@ class StoredWorstCase:
     @property
     def clean_correct(self) -> np.ndarray:
         """Whether the predicted class without perturbation is correct ``[N]``."""
-        classes = _clean(self.arrays, self.index).log_probs.argmax(axis=1)
-        return np.asarray(classes == self.arrays["test/labels"][self.index])
+        classes = read_test(self.arrays, self.index).log_probs.argmax(axis=1)
+        return np.asarray(classes == read_labels(self.arrays)[self.index])
 
 
 def stored_worst_cases(arrays: Arrays) -> list[StoredWorstCase]:
@@ -255,14 +256,6 @@ class StoredAudit:
         if f"audit/{key}" not in self.arrays:
             return None
         return np.asarray(self.arrays[f"audit/{key}"] == self.arrays["audit/labels"])
-
-
-def _clean(arrays: Arrays, index: np.ndarray) -> Predictions:
-    return decode({f"test/{key}": arrays[f"test/{key}"][index] for key in STORED}, "test")
-
-
-def _under(prefix: str, arrays: Mapping[str, np.ndarray]) -> Arrays:
-    return {f"{prefix}/{key}": array for key, array in arrays.items()}
 
 
 def _uint8(values: Tensor) -> np.ndarray:
