@@ -1,196 +1,261 @@
-"""A posterior under attack: crafted on the attacker's networks, judged by fresh ones, and measured for the audit.
+"""A posterior under attack: adversarial examples are crafted on the attacker's samples and evaluated on fresh samples."""
 
-Arrays of an attack (N images, E epsilons, S stretches), all under ``attack/<name>/``: ``norm``, ``access``, ``labels`` and
-``index`` ``[N]`` (their places in the test set), ``epsilons`` ``[E]``; for the k-th epsilon ``<k>/log_odds`` and
-``<k>/mutual_information`` (see ``predictive.predict``) by fresh networks; ``own`` ``[E, N]``, the classes by the attacker's
-networks; ``moved`` ``[E, N]``, the mean absolute change of a pixel. Of one that minimises, ``stretch/size`` and
-``stretch/fresh`` ``[S, N]``: sizes and fresh classes of its smallest perturbations times ``STRETCHES``.
-
-Those of the audit are under ``audit/``: ``epsilon``, ``labels`` ``[P]``; ``base`` ``[P]``, the fresh classes under the
-attack that is audited, and under stronger ones ``stronger/<what>`` ``[P]``; ``widest`` ``[P]``, at an epsilon that spans the
-pixels' range; ``vanishing``, whether each of its images has no gradient.
-"""
-
+import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bbh_bench.api import Arrays, Attack, Posterior, Predict, Problem, Stage, Terms
+from bbh_bench.api import Arrays, Attack, Norm, Posterior, PredictFn, Problem, Stage
 from bbh_bench.attacks.gradient import log_odds_against
-from bbh_bench.attacks.threat_model import Crafted, craft, distance, stretched
+from bbh_bench.attacks.stored import MORE_SAMPLES, attack_arrays, audit_arrays, worst_case_arrays
+from bbh_bench.attacks.threat_model import AdversarialExamples, craft, distance, scaled
 from bbh_bench.data import stratified
 from bbh_bench.evaluation.predictive import chunk_size, log_mean_softmax, predict
+from bbh_bench.records.identity import describe
 
-STRETCHES = (1.0, 1.02, 1.05, 1.1, 1.2, 1.5, 2.0)
-"""Of a smallest perturbation: it ends at the boundary of the attacker's networks, and that of fresh ones is elsewhere."""
-PROBED = 0.3
-"""Share of an attack's images on which the audit runs stronger ones."""
+SCALES = (1.0, 1.02, 1.05, 1.1, 1.2, 1.5, 2.0)
+"""Factors of a smallest perturbation: it ends at the decision boundary of the attacker's samples, and that of fresh samples is
+elsewhere."""
+AUDITED_FRACTION = 0.3
+"""Fraction of an attack's images on which the audit runs stronger variants."""
+
+ExamplesAndClasses = tuple[AdversarialExamples, np.ndarray]
+"""Adversarial examples, and the classes that the attacked networks predict for them ``[E, N]``."""
 
 
 @dataclass(frozen=True)
-class Terrain:
-    """What is the same for every posterior: the test set ``x`` ``[N, ...]``, ``y`` ``[N]``, and how it is judged."""
+class AttackContext:
+    """What is the same for every posterior: test images ``x`` ``[N, ...]`` with labels ``y`` ``[N]``, and the evaluation."""
 
     x: Tensor
     y: Tensor
     classes: int
     bounds: tuple[float, float]
-    draws: int
-    """Fresh networks that judge."""
+    """Range of pixel values."""
+    samples: int
+    """Number of fresh samples on which adversarial examples are evaluated."""
     attacked: int
-    """Test images for an attack that names no number of its own."""
+    """Number of test images for an attack that does not set ``images``."""
     device: torch.device
 
-    def images(self, attack: Attack) -> Tensor:
-        """Which test images an attack is run on ``[N]``: fewer are always some of more."""
-        return stratified(self.y, min(self.attacked, Terms.of(attack).images or self.attacked))
+    def index(self, attack: Attack) -> Tensor:
+        """Positions of the test images of an attack, increasing; fewer images are always a subset of more."""
+        return stratified(self.y, min(self.attacked, attack.images or self.attacked))
 
-    def classify(self, networks: Predict, x: Tensor) -> np.ndarray:
-        """The predictive's classes ``[N]``, as they would be stored."""
+    def classify(self, networks: PredictFn, x: Tensor) -> np.ndarray:
+        """Classes ``[N]`` that the networks predict together, as they are stored."""
         return predict(networks, x, self.device, self.classes)["log_odds"].argmax(1).astype(np.uint8)
 
 
-@dataclass(frozen=True)
-class Surrogates:
-    """Attacks on another method's networks, kept for a task's other cells of the same seed: they get the same images."""
+class SurrogateCache:
+    """Adversarial examples of transfer attacks, which are the same for all posteriors of a task, seed and device.
 
-    problem: Callable[[], Problem]
-    kept: dict[tuple[str, int], tuple[Crafted, np.ndarray]] = field(default_factory=dict)
+    Create one for each loaded task: its keys do not contain the data.
+    """
 
-    def craft(self, terrain: Terrain, attack: Attack, stage: Stage) -> tuple[Crafted, np.ndarray]:
-        """The images, and their classes by the surrogate ``[E, N]``."""
-        surrogate = Terms.of(attack).surrogate
-        assert surrogate is not None
+    def __init__(self) -> None:
+        self._crafted: dict[tuple[str, int, str], ExamplesAndClasses] = {}
+
+    def __len__(self) -> int:
+        return len(self._crafted)
+
+    def craft(
+        self, context: AttackContext, attack: Attack, problem: Callable[[], Problem], seed: int, stage: Stage
+    ) -> ExamplesAndClasses:
+        """Attack the networks of ``attack.surrogate``, fitted to ``problem()`` in a stage of its own.
+
+        ``seed`` is the run's. Raises ``ValueError`` if the attack has no surrogate.
+        """
+        if attack.surrogate is None:
+            raise ValueError(f"the attack '{attack.name}' has no surrogate")
+        key = json.dumps(describe(attack)), seed, str(context.device)
         with stage(f"surrogate/{attack.name}"):
-            key = attack.name, torch.initial_seed()  # of the run's seed and this stage
-            if key not in self.kept:
-                posterior = surrogate.fit(self.problem())
-                self.kept[key] = _crafted(terrain, attack, posterior.sample(attack.draws))
-            return self.kept[key]
+            if key not in self._crafted:
+                surrogate = attack.surrogate.fit(problem())
+                self._crafted[key] = _craft(context, attack, surrogate.sample(attack.samples))
+            return self._crafted[key]
 
 
 def attacked(
-    terrain: Terrain, posterior: Posterior, attacks: Iterable[Attack], surrogates: Surrogates, stage: Stage
+    context: AttackContext,
+    posterior: Posterior,
+    attacks: Iterable[Attack],
+    surrogates: SurrogateCache,
+    problem: Callable[[], Problem],
+    seed: int,
+    stage: Stage,
 ) -> Arrays:
-    """Every attack on the posterior, and the audit of the first that has ``stronger`` ones, such as ``Pgd``."""
-    arrays: Arrays = {}
-    audited = False
-    for attack in attacks:
-        chosen = terrain.images(attack)
-        if Terms.of(attack).surrogate is not None:
-            crafted, own = surrogates.craft(terrain, attack, stage)
-        else:
-            with stage(f"attack/{attack.name}", images=len(chosen)):
-                crafted, own = _crafted(terrain, attack, posterior.sample(attack.draws))
-        arrays |= under(f"attack/{attack.name}", _judged(terrain, posterior, attack, crafted, own, stage))
-        if hasattr(attack, "stronger") and not audited:
-            arrays |= under("audit", _probed(terrain, posterior, attack, crafted, own, stage))
-            audited = True
-    return arrays
+    """The stored arrays of every attack on the posterior, and those of the audit.
 
-
-def shared(terrain: Terrain, attacks: Iterable[Attack]) -> Arrays:
-    """What the worst case over attacks is taken of, under ``robust/<norm>/``: ``index`` and positive ``epsilons``.
-
-    In each norm they are those that all of a task's own attacks share.
+    The audit is that of the first attack on the posterior's own networks whose algorithm has stronger variants. ``problem``
+    and the run's ``seed`` are for surrogates. The posterior must pass ``gradients_reach_inputs``.
     """
+    attacks = list(attacks)
     arrays: Arrays = {}
-    for norm in ("linf", "l2"):
-        own = [attack for attack in attacks if attack.norm == norm]
-        epsilons = sorted(set.intersection(*({e for e in attack.epsilons if e > 0} for attack in own))) if own else []
+    audited = next((attack for attack in attacks if _can_be_audited(attack)), None)
+    for attack in attacks:
+        if attack.surrogate is not None:
+            crafted, classes = surrogates.craft(context, attack, problem, seed, stage)
+        else:
+            with stage(f"attack/{attack.name}", images=len(context.index(attack))):
+                crafted, classes = _craft(context, attack, posterior.sample(attack.samples))
+        arrays |= _evaluate(context, posterior, attack, crafted, classes, stage)
+        if attack is audited:
+            arrays |= _audit(context, posterior, attack, crafted, classes, stage)
+    return arrays
+
+
+def gradients_reach_inputs(posterior: Posterior, x: Tensor) -> bool:
+    """Whether the outputs of a sample have a gradient with respect to inputs ``x`` ``[B, ...]``, even if it is zero.
+
+    False for outputs that were computed under ``torch.no_grad`` or outside torch. Uses the global random generators.
+    """
+    with torch.enable_grad():
+        leaf = x.clone().requires_grad_()
+        try:
+            outputs = posterior.sample(1)(leaf)
+            if not outputs.requires_grad:
+                return False
+            (gradient,) = torch.autograd.grad(outputs.sum(), leaf, allow_unused=True)
+        except RuntimeError:  # leaf.numpy() raises it, and so does an operation without a derivative
+            return False
+    return gradient is not None
+
+
+def shared(context: AttackContext, attacks: Iterable[Attack]) -> Arrays:
+    """The stored arrays that define the worst case of each norm: images and positive epsilons that all ``attacks`` share."""
+    arrays: Arrays = {}
+    attacks = list(attacks)
+    norms: tuple[Norm, Norm] = ("linf", "l2")
+    for norm in norms:
+        same = [attack for attack in attacks if attack.norm == norm]
+        epsilons = sorted(set.intersection(*({e for e in attack.epsilons if e > 0} for attack in same))) if same else []
         if epsilons:
-            index = min((terrain.images(attack) for attack in own), key=len)
-            held = {"index": index.numpy().astype(np.uint32), "epsilons": np.array(epsilons)}
-            arrays |= under(f"robust/{norm}", held)
+            arrays |= worst_case_arrays(norm, min((context.index(attack) for attack in same), key=len), epsilons)
     return arrays
 
 
-def _crafted(terrain: Terrain, attack: Attack, networks: Predict) -> tuple[Crafted, np.ndarray]:
-    chosen = terrain.images(attack)
-    crafted = craft(attack, networks, terrain.x[chosen], terrain.y[chosen], terrain.bounds, terrain.device)
-    return crafted, np.stack([terrain.classify(networks, images) for images in crafted.images])
+def stronger_variants(attack: Attack, epsilon: float) -> dict[str, Attack]:
+    """The attack at one epsilon, with more of one thing each: those of its algorithm, then four times the samples."""
+    single = replace(attack, epsilons=(epsilon,))
+    variants = {what: replace(single, algorithm=algorithm) for what, algorithm in attack.algorithm.stronger().items()}
+    return variants | {MORE_SAMPLES: replace(single, samples=4 * attack.samples)}
 
 
-def _judged(
-    terrain: Terrain, posterior: Posterior, attack: Attack, crafted: Crafted, own: np.ndarray, stage: Stage
+def _can_be_audited(attack: Attack) -> bool:
+    return attack.surrogate is None and any(attack.epsilons) and len(attack.algorithm.stronger()) > 0
+
+
+def _craft(context: AttackContext, attack: Attack, networks: PredictFn) -> ExamplesAndClasses:
+    index = context.index(attack)
+    crafted = craft(attack, networks, context.x[index], context.y[index], context.bounds, context.device)
+    return crafted, np.stack([context.classify(networks, images) for images in crafted.images])
+
+
+def _evaluate(
+    context: AttackContext,
+    posterior: Posterior,
+    attack: Attack,
+    crafted: AdversarialExamples,
+    attacker_classes: np.ndarray,
+    stage: Stage,
 ) -> Arrays:
-    """What fresh networks say of an attack's images."""
-    chosen = terrain.images(attack)
-    clean = terrain.x[chosen]
-    moved = [(images - clean).abs().flatten(1).mean(1) for images in crafted.images]
-    arrays: Arrays = {
-        "norm": np.array(attack.norm),
-        "access": np.array(Terms.of(attack).access),
-        "labels": terrain.y[chosen].numpy().astype(np.uint8),
-        "index": chosen.numpy().astype(np.uint32),
-        "epsilons": np.array(attack.epsilons),
-        "own": own,
-        "moved": torch.stack(moved).numpy().astype(np.float32),
-    }
-    with stage(f"judge/{attack.name}", images=len(clean) * len(crafted.images)):
-        networks = posterior.sample(terrain.draws)
-        for k, images in enumerate(crafted.images):
-            arrays |= under(str(k), predict(networks, images, terrain.device, terrain.classes))
+    """Evaluate adversarial examples on fresh samples."""
+    index = context.index(attack)
+    clean = context.x[index]
+    mean_perturbation = torch.stack([(images - clean).abs().flatten(1).mean(1) for images in crafted.images])
+    with stage(f"evaluate/{attack.name}", images=len(clean) * len(crafted.images)):
+        networks = posterior.sample(context.samples)
+        predictions = [predict(networks, images, context.device, context.classes) for images in crafted.images]
+        scales = None
         if crafted.smallest is not None:
-            arrays |= under("stretch", _stretches(terrain, attack, networks, clean, crafted.smallest))
-    return arrays
+            scales = _evaluate_scales(context, attack, networks, clean, crafted.smallest)
+    return attack_arrays(attack, index, context.y[index], attacker_classes, mean_perturbation, predictions, scales)
 
 
-def _stretches(terrain: Terrain, attack: Attack, networks: Predict, clean: Tensor, smallest: Tensor) -> Arrays:
-    longer = [stretched(clean, smallest, torch.full((len(clean),), factor), terrain.bounds) for factor in STRETCHES]
-    return {
-        "size": torch.stack([distance(images, clean, attack.norm) for images in longer]).numpy().astype(np.float32),
-        "fresh": np.stack([terrain.classify(networks, images) for images in longer]),
-    }
+def _evaluate_scales(
+    context: AttackContext, attack: Attack, networks: PredictFn, clean: Tensor, smallest: Tensor
+) -> tuple[Tensor, np.ndarray]:
+    """Sizes of the smallest perturbations times ``SCALES`` ``[S, N]``, and the classes that fresh samples predict there."""
+    images = [scaled(clean, smallest, torch.full((len(clean),), factor), context.bounds) for factor in SCALES]
+    sizes = torch.stack([distance(each, clean, attack.norm) for each in images])
+    return sizes, np.stack([context.classify(networks, each) for each in images])
 
 
-def _probed(
-    terrain: Terrain, posterior: Posterior, attack: Any, crafted: Crafted, own: np.ndarray, stage: Stage
+def _audit(
+    context: AttackContext,
+    posterior: Posterior,
+    attack: Attack,
+    crafted: AdversarialExamples,
+    attacker_classes: np.ndarray,
+    stage: Stage,
 ) -> Arrays:
-    """Stronger versions of the attack, on images that it didn't turn, at the epsilon that turns about half of them."""
-    chosen = terrain.images(attack)
-    probed = stratified(terrain.y[chosen], round(PROBED * len(chosen)))
-    x, y = terrain.x[chosen[probed]], terrain.y[chosen[probed]]
-    right = own[:, probed.numpy()] == y.numpy()
-    k = min(np.flatnonzero(attack.epsilons), key=lambda k: abs(right[k].mean() - 0.5))
-    left = torch.from_numpy(right[k])
-    low, high = (torch.full_like(x[:1], bound) for bound in terrain.bounds)
-    made = {"base": crafted.images[k][probed]}
-    with stage("attack/audit", images=len(probed)):
-        networks = posterior.sample(attack.draws)
-        vanishing = _vanishing(terrain, networks, terrain.x[chosen], terrain.y[chosen])
-        widest = replace(attack, epsilons=(distance(high, low, attack.norm).item(),))
-        (made["widest"],) = craft(widest, networks, x, y, terrain.bounds, terrain.device).images
-        for what, version in attack.stronger(attack.epsilons[k]).items():
-            made[f"stronger/{what}"] = made["base"].clone()
-            if left.any():
-                networks = posterior.sample(version.draws)
-                (images,) = craft(version, networks, x[left], y[left], terrain.bounds, terrain.device).images
-                made[f"stronger/{what}"][left] = images
-    with stage("judge/audit", images=len(probed) * len(made)):
-        networks = posterior.sample(terrain.draws)
-        verdicts = {what: terrain.classify(networks, images) for what, images in made.items()}
-    labels = y.numpy().astype(np.uint8)
-    return verdicts | {"epsilon": np.array(attack.epsilons[k]), "labels": labels, "vanishing": vanishing}
+    """Stronger variants of the attack, at the epsilon where the attacker's samples are correct for about half of the images.
+
+    They run on the images for which these samples are still correct. The others keep the perturbations that they have.
+    """
+    index = context.index(attack)
+    subset = stratified(context.y[index], round(AUDITED_FRACTION * len(index)))
+    x, y = context.x[index[subset]], context.y[index[subset]]
+    correct = attacker_classes[:, subset.numpy()] == y.numpy()
+    k = min(np.flatnonzero(attack.epsilons), key=lambda k: abs(correct[k].mean() - 0.5))
+    base = crafted.images[k][subset]
+    variants = stronger_variants(attack, attack.epsilons[k])
+    with stage("attack/audit", images=len(subset)):
+        networks = posterior.sample(attack.samples)
+        vanishing = _vanishing_gradients(context, networks, context.x[index], context.y[index])
+        widest = craft(_widest(context, attack), networks, x, y, context.bounds, context.device).images[0]
+        remaining = torch.from_numpy(correct[k])
+        stronger = {
+            what: _attack_again(context, posterior, variant, (x, y), base, remaining)
+            for what, variant in variants.items()
+        }
+    with stage("evaluate/audit", images=len(subset) * (2 + len(stronger))):
+        networks = posterior.sample(context.samples)
+        return audit_arrays(
+            base=context.classify(networks, base),
+            widest=context.classify(networks, widest),
+            stronger={what: context.classify(networks, images) for what, images in stronger.items()},
+            epsilon=attack.epsilons[k],
+            labels=y,
+            vanishing=vanishing,
+        )
 
 
-def _vanishing(terrain: Terrain, networks: Predict, x: Tensor, y: Tensor) -> np.ndarray:
-    """Whether the gradient that attacks follow is zero, or not finite, at each clean image ``[N]``."""
-    found = []
-    size = chunk_size(terrain.device, x)
+def _widest(context: AttackContext, attack: Attack) -> Attack:
+    """The attack at an epsilon that spans the range of pixel values."""
+    low, high = (torch.full_like(context.x[:1], bound) for bound in context.bounds)
+    return replace(attack, epsilons=(distance(high, low, attack.norm).item(),))
+
+
+def _attack_again(
+    context: AttackContext,
+    posterior: Posterior,
+    variant: Attack,
+    data: tuple[Tensor, Tensor],
+    adversarial: Tensor,
+    remaining: Tensor,
+) -> Tensor:
+    """Replace examples ``adversarial`` ``[P, ...]`` where ``remaining`` ``[P]``; ``data`` are the clean images and labels."""
+    images = adversarial.clone()
+    if remaining.any():
+        networks = posterior.sample(variant.samples)
+        x, y = (each[remaining] for each in data)
+        (images[remaining],) = craft(variant, networks, x, y, context.bounds, context.device).images
+    return images
+
+
+def _vanishing_gradients(context: AttackContext, networks: PredictFn, x: Tensor, y: Tensor) -> Tensor:
+    """Whether the gradient of the attacks' loss is zero or not finite at clean images ``x`` ``[N, ...]``, ``[N]``."""
+    vanishing = []
+    size = chunk_size(context.device, x)
     for images, labels in zip(x.split(size), y.split(size), strict=True):
-        leaf = images.to(terrain.device, copy=True).requires_grad_()
-        loss = log_odds_against(log_mean_softmax(networks(leaf)), labels.to(terrain.device)).sum()
+        leaf = images.to(context.device, copy=True).requires_grad_()
+        loss = log_odds_against(log_mean_softmax(networks(leaf)), labels.to(context.device)).sum()
         (gradient,) = torch.autograd.grad(loss, leaf)
         largest = gradient.flatten(1).abs().amax(1)  # NaN and infinity stay
-        found.append(((largest == 0) | ~largest.isfinite()).cpu())
-    return torch.cat(found).numpy()
-
-
-def under(prefix: str, arrays: Arrays) -> Arrays:
-    """The arrays, with a prefix to their names."""
-    return {f"{prefix}/{key}": array for key, array in arrays.items()}
+        vanishing.append(((largest == 0) | ~largest.isfinite()).cpu())
+    return torch.cat(vanishing)

@@ -1,36 +1,100 @@
-"""Ascent on the log odds against the right class: the loss of gradient attacks, and one epsilon after the other."""
+"""Gradient attacks through Foolbox, and the loss that they increase: the log odds against the label.
+
+The attacked model is the log mean softmax of the attacker's samples, which stay the same for all steps. Its gradient is
+therefore that of the posterior's own predictions (expectation over transformation: Athalye et al. 2018, arXiv 1802.00420).
+"""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bbh_bench.attacks.threat_model import stretched
+from bbh_bench.api import AttackAlgorithm, Norm, RunAttack
+from bbh_bench.attacks.threat_model import require_norm, scaled
 
-Answer = tuple[None, list[Tensor], None]
-"""As Foolbox's attacks answer: the second is the images, clipped to the ball, at each epsilon."""
-CERTAIN = 2.0
-"""Log odds against the right class, by the attacker's draws, at which an image is turned for fresh ones too: p is 0.12."""
-AHEAD = 2.0
-"""How many times as likely another class must be then: of many unlikely classes the right one may still be the likeliest."""
+CERTAIN_LOG_ODDS = 2.0
+"""Log odds against the label, on the attacker's samples, from which on an image is certainly misclassified on fresh samples
+too: the label then has the probability 0.12."""
+CERTAIN_RATIO = 2.0
+"""How many times as likely as the label another class must be as well: among many unlikely classes the label may still be the
+likeliest."""
+
+
+@dataclass(frozen=True)
+class Fgsm(AttackAlgorithm):
+    """Fast gradient sign method, one step in L-infinity (Goodfellow et al. 2015, arXiv 1412.6572)."""
+
+    def foolbox(self, norm: Norm) -> RunAttack:
+        """Foolbox's attack, from the clean image: no random start. Raises ``ContractError`` for L2."""
+        from foolbox.attacks import LinfFastGradientAttack
+
+        require_norm(self, norm, "linf")
+        return increasing_log_odds(LinfFastGradientAttack(random_start=False))
+
+
+@dataclass(frozen=True)
+class Pgd(AttackAlgorithm):
+    """Projected gradient descent in L-infinity or L2 (Madry et al. 2018, arXiv 1706.06083).
+
+    It takes the epsilons in increasing order, and attacks an image again only if it is not certainly misclassified yet.
+    """
+
+    steps: int = 40
+    rel_stepsize: float = 0.1
+    """Step size relative to epsilon. Foolbox's default suits its own number of steps and does not follow ``steps``."""
+    restarts: int = 1
+    """Runs from random points of the ball. An image that one of them misclassifies for certain is not attacked again."""
+
+    def foolbox(self, norm: Norm) -> RunAttack:
+        """Foolbox's attack with random starts, inside ``epsilon_sweep``."""
+        return partial(epsilon_sweep, _pgd(norm, self.steps, self.rel_stepsize), self.restarts)
+
+    def stronger(self) -> Mapping[str, "Pgd"]:
+        """2.5 times the steps, of half the size; and twice the restarts."""
+        return {
+            "iterations": replace(self, steps=self.steps * 5 // 2, rel_stepsize=self.rel_stepsize / 2),
+            "restarts": replace(self, restarts=2 * self.restarts),
+        }
+
+
+@dataclass(frozen=True)
+class PlainPgd(AttackAlgorithm):
+    """Projected gradient descent from one random start, for every image at every epsilon (Madry et al. 2018)."""
+
+    steps: int = 40
+    rel_stepsize: float = 0.1
+    """Step size relative to epsilon."""
+
+    def foolbox(self, norm: Norm) -> RunAttack:
+        """Foolbox's attack."""
+        return _pgd(norm, self.steps, self.rel_stepsize)
+
+
+def _pgd(norm: Norm, steps: int, rel_stepsize: float) -> RunAttack:
+    from foolbox.attacks import L2PGD, LinfPGD
+
+    pgd = LinfPGD if norm == "linf" else L2PGD
+    return increasing_log_odds(pgd(rel_stepsize=rel_stepsize, steps=steps, random_start=True))
 
 
 def log_odds_against(log_probs: Tensor, labels: Tensor) -> Tensor:
-    """Log odds against the right class ``[B]`` from log-probabilities ``[B, K]``: what gradient attacks raise.
+    """Log odds against the label ``[B]``, log(1 - p) - log p, from log-probabilities ``[B, K]`` and labels ``[B]``.
 
-    It rises and falls with the negative log-likelihood, and its gradient is that of the log mean softmax over 1 - p. The
-    factor keeps confident networks from masking their gradients: where p rounds to 1, the likelihood's is zero.
+    They increase with the negative log-likelihood, and their gradient is that of -log p times 1 / (1 - p). The factor keeps
+    confident networks from masking their gradients: where p rounds to 1, the gradient of the likelihood is zero.
     """
-    right = F.one_hot(labels, log_probs.shape[1]).bool()
-    others = log_probs.masked_fill(right, -torch.inf).logsumexp(1)
+    is_label = F.one_hot(labels, log_probs.shape[1]).bool()
+    others = log_probs.masked_fill(is_label, -torch.inf).logsumexp(1)
     return others - log_probs.gather(1, labels[:, None]).squeeze(1)
 
 
-def raising_log_odds(attack: Any) -> Any:
-    """A gradient attack of Foolbox's with that loss instead of cross-entropy."""
+def increasing_log_odds(attack: Any) -> Any:
+    """The same gradient attack of Foolbox with the log odds against the label as its loss, in place of cross-entropy."""
 
     def get_loss_fn(model: Any, labels: Any) -> Callable[[Any], Any]:
         return lambda x: type(x)(log_odds_against(model(x).raw, labels.raw).sum())
@@ -40,42 +104,43 @@ def raising_log_odds(attack: Any) -> Any:
 
 
 @torch.no_grad()
-def rising(
-    attack: Any, restarts: int, model: Any, inputs: Tensor, labels: Tensor, *, epsilons: Sequence[float]
-) -> Answer:
-    """Attack at one epsilon after the other, each time only the images that aren't turned for certain.
+def epsilon_sweep(
+    attack: RunAttack, restarts: int, model: Any, inputs: Tensor, labels: Tensor, *, epsilons: Sequence[float]
+) -> tuple[None, list[Tensor], None]:
+    """Attack at increasing ``epsilons``, each time only the images that are not certainly misclassified yet.
 
-    Those that a smaller epsilon turned are stretched to the larger ball first. Of all that was tried on an image, the one of
-    the highest loss is kept.
+    The perturbations of the previous epsilon are first scaled to the larger ball. Of all candidates for an image, the one with
+    the highest loss is kept. Called as a Foolbox attack: see ``api.RunAttack``.
     """
     log_probs = model(inputs)
-    best, loss, certain = inputs.clone(), log_odds_against(log_probs, labels), _turned_for_certain(log_probs, labels)
+    best, loss, certain = inputs.clone(), log_odds_against(log_probs, labels), _certain(log_probs, labels)
 
-    def offer(where: Tensor, candidates: Tensor) -> None:
+    def keep_best(where: Tensor, candidates: Tensor) -> None:
         log_probs = model(candidates)
         value = log_odds_against(log_probs, labels[where])
         better = value > loss[where]
-        taken = where.nonzero().squeeze(1)[better]
-        best[taken], loss[taken] = candidates[better], value[better]
-        certain[taken] = _turned_for_certain(log_probs, labels[where])[better]
+        improved = where.nonzero().squeeze(1)[better]
+        best[improved], loss[improved] = candidates[better], value[better]
+        certain[improved] = _certain(log_probs, labels[where])[better]
 
-    before, found = 0.0, []
+    previous, adversarial = 0.0, []
     for epsilon in epsilons:
-        if before:
-            every = torch.ones_like(labels, dtype=torch.bool)
-            offer(every, stretched(inputs, best, torch.full_like(loss, epsilon / before), model.bounds))
+        if previous:
+            all_images = torch.ones_like(labels, dtype=torch.bool)
+            keep_best(all_images, scaled(inputs, best, torch.full_like(loss, epsilon / previous), model.bounds))
         for _ in range(restarts):
-            left = ~certain
-            if left.any():
+            remaining = ~certain
+            if remaining.any():
                 with torch.enable_grad():
-                    _, (adversarial,), _ = attack(model, inputs[left], labels[left], epsilons=[epsilon])
-                offer(left, adversarial)
-        found.append(best.clone())
-        before = epsilon
-    return None, found, None
+                    _, (candidates,), _ = attack(model, inputs[remaining], labels[remaining], epsilons=[epsilon])
+                keep_best(remaining, candidates)
+        adversarial.append(best.clone())
+        previous = epsilon
+    return None, adversarial, None
 
 
-def _turned_for_certain(log_probs: Tensor, labels: Tensor) -> Tensor:
-    right = log_probs.gather(1, labels[:, None]).squeeze(1)
+def _certain(log_probs: Tensor, labels: Tensor) -> Tensor:
+    """Whether images are certainly misclassified ``[B]``."""
+    label = log_probs.gather(1, labels[:, None]).squeeze(1)
     other = log_probs.scatter(1, labels[:, None], -torch.inf).amax(1)
-    return (log_odds_against(log_probs, labels) >= CERTAIN) & (other - right >= math.log(AHEAD))
+    return (log_odds_against(log_probs, labels) >= CERTAIN_LOG_ODDS) & (other - label >= math.log(CERTAIN_RATIO))

@@ -1,165 +1,131 @@
-"""Scores and curves of a posterior under attack, from stored arrays alone; ``adversarial`` says what is stored."""
+"""Scores and curves of a posterior under attack, computed from stored arrays only."""
 
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterable
 
 import numpy as np
 
 from bbh_bench.api import Arrays, Curves, Scores
+from bbh_bench.attacks.stored import StoredAttack, StoredWorstCase, stored_attacks, stored_worst_cases
 from bbh_bench.evaluation.metrics import auroc, entropy, entropy_auc, nll
-from bbh_bench.evaluation.predictive import STORED, Predictions, decode
+from bbh_bench.records.record import Direction
 
 LEVEL = 0.95
 """Of the intervals around accuracies."""
+DIRECTIONS: dict[str, Direction] = {
+    "robust_accuracy_auc": "higher",
+    "degradation": "lower",
+    "median_distance": "higher",
+    "accuracy": "higher",
+}
+"""Which values are better, by the last part of a score's name up to ``@``."""
 
 
-@dataclass(frozen=True)
-class Attacked:
-    """One attack's arrays, of N images and E epsilons."""
-
-    arrays: Arrays
-    name: str
-
-    def __getitem__(self, key: str) -> np.ndarray:
-        return self.arrays[f"attack/{self.name}/{key}"]
-
-    def has(self, key: str) -> bool:
-        """Whether there is such an array."""
-        return f"attack/{self.name}/{key}" in self.arrays
-
-    @property
-    def norm(self) -> str:
-        """Of the ball: linf or l2."""
-        return str(self["norm"])
-
-    @property
-    def access(self) -> str:
-        """What it used: white, black or transfer."""
-        return str(self["access"])
-
-    @cached_property
-    def epsilons(self) -> list[float]:
-        """Rising ``[E]``."""
-        return [float(epsilon) for epsilon in self["epsilons"]]
-
-    @cached_property
-    def labels(self) -> np.ndarray:
-        """The right classes ``[N]``."""
-        return self["labels"].astype(np.int64)
-
-    @cached_property
-    def judged(self) -> list[Predictions]:
-        """The predictive of fresh networks at each epsilon."""
-        return [decode(self.arrays, f"attack/{self.name}/{k}") for k in range(len(self.epsilons))]
-
-    @cached_property
-    def right(self) -> np.ndarray:
-        """Whether fresh networks are right ``[E, N]``."""
-        return np.stack([predictions.log_probs.argmax(axis=1) == self.labels for predictions in self.judged])
-
-    @cached_property
-    def right_own(self) -> np.ndarray:
-        """Whether the attacker's networks are right ``[E, N]``."""
-        return self["own"] == self.labels
-
-    @cached_property
-    def clean(self) -> Predictions:
-        """The predictive of the same images, not attacked."""
-        return decode({f"test/{key}": self.arrays[f"test/{key}"][self["index"]] for key in STORED}, "test")
-
-    @cached_property
-    def turned(self) -> np.ndarray:
-        """The smallest perturbation at which fresh networks are wrong ``[N]``, in the attack's norm; infinity if none is.
-
-        An attack that minimises is judged at the sizes that it found too; 0 where the clean image is misclassified.
-        """
-        found = [np.where(right, np.inf, epsilon) for epsilon, right in zip(self.epsilons, self.right, strict=True)]
-        if self.has("stretch/fresh"):
-            found += list(np.where(self["stretch/fresh"] == self.labels, np.inf, self["stretch/size"]))
-        found.append(np.where(self.clean.log_probs.argmax(axis=1) == self.labels, np.inf, 0.0))
-        return np.min(found, axis=0)
-
-
-def attacks(arrays: Arrays) -> dict[str, Attacked]:
-    """By name, in the order they were run."""
-    names = dict.fromkeys(key.split("/")[1] for key in arrays if key.startswith("attack/"))
-    return {name: Attacked(arrays, name) for name in names}
+def directions(scores: Iterable[str]) -> dict[str, Direction]:
+    """Which values are better, by the last part of the names of ``scores`` that ``robustness`` returns."""
+    parts = dict.fromkeys(name.rpartition("/")[2] for name in scores)
+    return {part: DIRECTIONS[part.partition("@")[0]] for part in parts}
 
 
 def robustness(arrays: Arrays) -> tuple[Scores, Curves]:
-    """Each attack's curves and their areas, smallest perturbations, and the worst case over the attacks in each norm."""
+    """Curves of each attack and of the worst case over the attacks in each norm, and the scores that summarise them.
+
+    Every curve has ``robust_accuracy_auc`` and ``degradation``. An attack that minimises has ``median_distance``, the median
+    size of the smallest perturbation that is misclassified, if it is finite. A worst case has ``accuracy@<epsilon>``, its
+    accuracy at the middle one of the positive epsilons. A norm in which nothing was attacked has no worst case.
+    """
     scores: Scores = {}
     curves: Curves = {}
-    held = attacks(arrays)
-    for name, attack in held.items():
+    attacks = stored_attacks(arrays)
+    for name, attack in attacks.items():
         curves[f"attack/{name}"] = curve = attack_curve(attack)
-        scores[f"attack/{name}/accuracy_area"] = accuracy_area(curve["epsilon"], curve["accuracy"])
-        if attack.has("stretch/fresh"):
-            median = float(np.median(attack.turned))
+        scores |= {f"attack/{name}/{key}": value for key, value in summary(curve, attack.clean_correct).items()}
+        if attack.minimises:
+            median = float(np.median(attack.smallest_misclassified))
             scores |= {f"attack/{name}/median_distance": median} if np.isfinite(median) else {}
-    for norm in ("linf", "l2"):
-        if f"robust/{norm}/epsilons" in arrays:
-            curves[f"robust/{norm}"] = curve = worst_case(arrays, norm, [a for a in held.values() if a.norm == norm])
-            scores[f"robust/{norm}/accuracy_area"] = accuracy_area(curve["epsilon"], curve["accuracy"])
+    for shared in stored_worst_cases(arrays):
+        same = [attack for attack in attacks.values() if attack.norm == shared.norm]
+        if not same:
+            continue
+        curves[f"robust/{shared.norm}"] = curve = worst_case(shared, same)
+        scores |= {f"robust/{shared.norm}/{key}": value for key, value in summary(curve, shared.clean_correct).items()}
+        middle = (len(shared.epsilons) - 1) // 2
+        score = f"robust/{shared.norm}/accuracy@{shared.epsilons[middle]:g}"
+        scores[score] = curve["accuracy"][1 + middle]  # the curve starts at epsilon 0
     return scores, curves
 
 
-def attack_curve(attack: Attacked) -> dict[str, list[float]]:
+def summary(curve: dict[str, list[float]], clean_correct: np.ndarray) -> Scores:
+    """Robust-accuracy AUC, and degradation where there is a positive epsilon.
+
+    ``clean_correct``: whether the predicted class of the same images without perturbation is correct ``[N]``.
+    """
+    scores = {"robust_accuracy_auc": robust_accuracy_auc(curve["epsilon"], curve["accuracy"])}
+    if any(curve["epsilon"]):
+        scores["degradation"] = degradation(float(clean_correct.mean()), curve["epsilon"], curve["accuracy"])
+    return scores
+
+
+def attack_curve(attack: StoredAttack) -> dict[str, list[float]]:
     """Accuracy with its Wilson interval, mean entropy, entropy AUC and negative log-likelihood at each epsilon.
 
-    They are by networks that the attacker didn't see. Beside them: the accuracy by the attacker's own networks; ``flagged``,
-    the area under the ROC curve of entropy that tells the attacked images from the same ones as they were; and the mean
-    absolute change of a pixel.
+    These are on fresh samples. Also: ``attacker_accuracy``, on the attacker's samples; ``detection_auroc``, the area under the
+    ROC curve for detecting the adversarial examples among the same images without perturbation, by entropy; and
+    ``mean_perturbation``, the mean absolute perturbation of a pixel.
     """
-    accuracy = attack.right.mean(axis=1).tolist()
+    accuracy = attack.correct.mean(axis=1).tolist()
     low, high = intervals(accuracy, len(attack.labels))
     return {
         "epsilon": attack.epsilons,
         "accuracy": accuracy,
         "accuracy_low": low,
         "accuracy_high": high,
-        "own_accuracy": attack.right_own.mean(axis=1).tolist(),
-        "entropy": [entropy(predictions) for predictions in attack.judged],
-        "entropy_auc": [entropy_auc(predictions) for predictions in attack.judged],
-        "nll": [nll(predictions, attack.labels) for predictions in attack.judged],
-        "flagged": [auroc(attack.clean, predictions) for predictions in attack.judged],
-        "moved": attack["moved"].astype(np.float64).mean(axis=1).tolist(),
+        "attacker_accuracy": attack.attacker_correct.mean(axis=1).tolist(),
+        "entropy": [entropy(predictions) for predictions in attack.predictions],
+        "entropy_auc": [entropy_auc(predictions) for predictions in attack.predictions],
+        "nll": [nll(predictions, attack.labels) for predictions in attack.predictions],
+        "detection_auroc": [auroc(attack.clean, predictions) for predictions in attack.predictions],
+        "mean_perturbation": attack.mean_perturbation.mean(axis=1).tolist(),
         "images": [len(attack.labels)] * len(attack.epsilons),
     }
 
 
-def worst_case(arrays: Arrays, norm: str, held: list[Attacked]) -> dict[str, list[float]]:
-    """Accuracy where an image counts as right only if no attack turned it, at that epsilon or a smaller one.
+def worst_case(shared: StoredWorstCase, attacks: Iterable[StoredAttack]) -> dict[str, list[float]]:
+    """Accuracy where an image counts as correct only if no attack misclassified it, at that epsilon or a smaller one.
 
-    The images and epsilons are those that the task fixed, so that one more attack can only lower the curve: an image that it
-    wasn't run on is one that it didn't turn.
+    Images and epsilons are fixed by the task, so that one more attack can only lower the curve. An attack that was not run on
+    an image did not misclassify it.
     """
-    index = arrays[f"robust/{norm}/index"]
-    epsilons = [0.0, *map(float, arrays[f"robust/{norm}/epsilons"])]
-    turned = np.full(len(index), np.inf)
-    for attack in held:
-        _, ours, theirs = np.intersect1d(index, attack["index"], assume_unique=True, return_indices=True)
-        turned[ours] = np.minimum(turned[ours], attack.turned[theirs])
-    accuracy = [float(np.mean(turned > epsilon)) for epsilon in epsilons]
-    low, high = intervals(accuracy, len(index))
+    epsilons = [0.0, *shared.epsilons]
+    smallest = np.full(len(shared.index), np.inf)
+    for attack in attacks:
+        _, ours, theirs = np.intersect1d(shared.index, attack.index, assume_unique=True, return_indices=True)
+        smallest[ours] = np.minimum(smallest[ours], attack.smallest_misclassified[theirs])
+    accuracy = [float(np.mean(smallest > epsilon)) for epsilon in epsilons]
+    low, high = intervals(accuracy, len(shared.index))
     return {"epsilon": epsilons, "accuracy": accuracy, "accuracy_low": low, "accuracy_high": high} | {
-        "images": [len(index)] * len(epsilons)
+        "images": [len(shared.index)] * len(epsilons)
     }
 
 
-def accuracy_area(epsilons: list[float], accuracy: list[float]) -> float:
-    """Area under the accuracy curve over its range of epsilon, by the trapezoid rule: 1 is unharmed, 0 never right.
+def robust_accuracy_auc(epsilons: list[float], accuracy: list[float]) -> float:
+    """Area under the accuracy curve over its range of epsilon, by the trapezoid rule, divided by that range: in [0, 1].
 
-    The suite's one number for attack degradation.
+    1 if all images are correct at every epsilon. For a single epsilon, the accuracy there.
     """
     if len(epsilons) == 1:
         return accuracy[0]
     return float(np.trapezoid(accuracy, epsilons) / (epsilons[-1] - epsilons[0]))
 
 
+def degradation(clean_accuracy: float, epsilons: list[float], accuracy: list[float]) -> float:
+    """Mean over the positive epsilons of the accuracy that is lost: clean accuracy minus accuracy there, in [-1, 1]."""
+    under_attack = [value for epsilon, value in zip(epsilons, accuracy, strict=True) if epsilon > 0]
+    return float(np.mean([clean_accuracy - value for value in under_attack]))
+
+
 def intervals(accuracy: list[float], n: int) -> tuple[list[float], list[float]]:
-    """Ends of the Wilson 95 % intervals of shares of n images."""
-    from scipy.stats import binomtest  # noqa: PLC0415  (a report of stored scores needs none of this)
+    """Lower and upper ends of the Wilson 95 % intervals of accuracies on n images (Wilson 1927)."""
+    from scipy.stats import binomtest
 
     ends = [binomtest(round(share * n), n).proportion_ci(LEVEL, method="wilson") for share in accuracy]
     return [float(end.low) for end in ends], [float(end.high) for end in ends]

@@ -1,0 +1,51 @@
+"""The built-in attacks: named settings of the algorithms."""
+
+from bbh_bench.api import Attack
+from bbh_bench.attacks.baselines import Noise, PaperFgsm
+from bbh_bench.attacks.gradient import Fgsm, Pgd, PlainPgd
+from bbh_bench.attacks.minimum_norm import Boundary, CarliniWagner, DeepFool
+from bbh_bench.methods.map import Map
+
+PAPER_GRID = tuple(step / 20 for step in range(9))
+"""Epsilons of the paper's curves: 0, 0.05, ..., 0.4."""
+GRID = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4)
+"""Those of them at which the tasks run one-step attacks."""
+LINF = (0.05, 0.1, 0.2)
+"""Epsilons of the other attacks in L-infinity."""
+L2 = (0.5, 1.0, 2.0)
+"""Epsilons of the attacks in L2."""
+ITERATED = 250
+"""Number of images for attacks that take many steps."""
+
+FGSM = Attack(name="fgsm", version=2, norm="linf", epsilons=PAPER_GRID, algorithm=Fgsm())
+PGD_LINF = Attack(name="pgd-linf", version=2, norm="linf", epsilons=LINF, algorithm=Pgd(), images=ITERATED)
+PGD_L2 = Attack(name="pgd-l2", version=2, norm="l2", epsilons=L2, algorithm=Pgd(), images=ITERATED)
+DEEPFOOL_L2 = Attack(name="deepfool-l2", version=2, norm="l2", epsilons=L2, algorithm=DeepFool(), images=ITERATED)
+CARLINI_WAGNER_L2 = Attack(
+    name="carlini-wagner-l2", version=2, norm="l2", epsilons=L2, algorithm=CarliniWagner(), images=ITERATED
+)
+BOUNDARY = Attack(
+    name="boundary", version=2, norm="l2", epsilons=L2, algorithm=Boundary(), access="black", images=ITERATED
+)
+TRANSFER = Attack(
+    name="transfer",
+    version=1,
+    norm="linf",
+    epsilons=LINF,
+    algorithm=PlainPgd(),
+    samples=1,
+    access="transfer",
+    images=ITERATED,
+    surrogate=Map(),
+)
+"""If it succeeds where attacks with the posterior's own gradients fail, these gradients mislead."""
+NOISE_LINF = Attack(
+    name="noise-linf", version=1, norm="linf", epsilons=LINF, algorithm=Noise(), samples=1, access="black"
+)
+PAPER_FGSM = Attack(name="paper-fgsm", version=1, norm="linf", epsilons=PAPER_GRID, algorithm=PaperFgsm())
+"""The paper takes 100 samples, this attack 16. The cost increases with the square of their number: the gradient of each
+sample is computed through the stack of all."""
+
+ATTACKS = (
+    FGSM, PGD_LINF, PGD_L2, DEEPFOOL_L2, CARLINI_WAGNER_L2, BOUNDARY, TRANSFER, NOISE_LINF, PAPER_FGSM
+)  # fmt: skip
