@@ -16,6 +16,8 @@ Group = Literal["settings", "code", "machine", "scores", "curves", "costs"]
 GROUPS: tuple[Group, ...] = ("settings", "code", "machine", "scores", "curves", "costs")
 LONGEST = 60
 """Characters of a value that are shown."""
+CONTEXT = 20
+"""Characters that are shown before the first difference of two long texts."""
 
 
 class Absent(Enum):
@@ -64,7 +66,7 @@ def diff_page(first: Record, second: Record) -> str:
         if own and group == "curves":
             parts.append("\n".join(f"curves differ: {each.name}, {_curve_change(each)}" for each in own))
         elif own:
-            rows = [(each.name, _text(each.first), _text(each.second), _change(each.change)) for each in own]
+            rows = [(each.name, *_texts(each), _change(each.change)) for each in own]
             headings = (group, "first", "second", "difference")
             parts.append(tabulate(rows, headings, tablefmt="simple", disable_numparse=True))
     return "\n\n".join(parts) or "no differences"
@@ -80,7 +82,7 @@ def _parts(record: Record, cached: bool) -> dict[Group, dict[str, Any]]:
         "status": record.status,
         "error": msgspec.to_builtins(record.error),
         "warnings": record.warnings,
-        "predictions": msgspec.to_builtins(record.predictions),
+        "predictions": {"sha256": record.predictions and record.predictions.sha256},
         "audit": msgspec.to_builtins(record.audit),
         "directions": record.directions,
     }
@@ -153,14 +155,25 @@ def _curve_change(difference: Difference) -> str:
     return f"largest difference {difference.change:.3g}"
 
 
+def _texts(difference: Difference) -> list[str]:
+    """Both values. Of long texts the common beginning is left out, and then what is too long."""
+    texts = [_text(difference.first), _text(difference.second)]
+    if max(map(len, texts)) <= LONGEST:
+        return texts
+    pairs = enumerate(zip(*texts, strict=False))
+    common = next((k for k, (first, second) in pairs if first != second), min(map(len, texts)))
+    start = max(0, common - CONTEXT)
+    shortened = [f"{'...' if start else ''}{text[start:]}" for text in texts]
+    return [text if len(text) <= LONGEST else f"{text[:LONGEST]}..." for text in shortened]
+
+
 def _text(value: Any) -> str:
-    """One line, not too long."""
+    """One line."""
     if value is Absent.ABSENT:
         return "absent"
     if _is_number(value):
         return f"{value:.6g}" if isinstance(value, float) else str(value)
-    text = " ".join((value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)).split())
-    return text if len(text) <= LONGEST else text[:LONGEST] + "..."
+    return " ".join((value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)).split())
 
 
 def _change(change: float | None) -> str:
