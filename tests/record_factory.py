@@ -1,4 +1,4 @@
-"""Records made by hand: of a classification under attack, with methods and seeds of one's choice."""
+"""Builders of records: of a classification under attack, with methods and seeds of one's choice."""
 
 import msgspec
 
@@ -61,7 +61,7 @@ PROVENANCE = Provenance(
 
 def record(method="m", seed=0, nll=0.1, **changes):
     """A finished record of the task ``t``, version 1, whose scores follow from ``nll``; ``changes`` replace its parts."""
-    made = Record(
+    base = Record(
         schema=SCHEMA,
         status="finished",
         task=TaskInfo(
@@ -113,7 +113,7 @@ def record(method="m", seed=0, nll=0.1, **changes):
         provenance=PROVENANCE,
         error=None,
     )
-    return msgspec.structs.replace(made, **changes)
+    return msgspec.structs.replace(base, **changes)
 
 
 def failed(method="m", seed=0, message="the loss\nwas nan"):
@@ -131,12 +131,12 @@ def unattacked(method="m", seed=0, nll=0.1):
     )
 
 
-def with_task(made, **changes):
+def with_task(base, **changes):
     """The same record with parts of its task replaced."""
-    return msgspec.structs.replace(made, task=msgspec.structs.replace(made.task, **changes))
+    return msgspec.structs.replace(base, task=msgspec.structs.replace(base.task, **changes))
 
 
-def with_scores(made, **scores):
+def with_scores(base, **scores):
     """The same record with more scores. ``__`` in a name stands for ``/``."""
     more = {name.replace("__", "/"): value for name, value in scores.items()}
-    return msgspec.structs.replace(made, scores=made.scores | more)
+    return msgspec.structs.replace(base, scores=base.scores | more)

@@ -89,15 +89,15 @@ def test_a_method_that_fails_its_audit_is_struck_out_with_the_reason_and_not_ran
 
 def test_the_audit_shows_the_value_that_is_closest_to_its_limit():
     checks = [replace(PASSED, value=value, limit=limit) for value, limit in ((1.0, 2.0), (4.0, 9.0), (-3.0, 2.0))]
-    made = [replace(each, audit={"gap": check}) for each, check in zip(GOOD, checks, strict=True)]
-    assert cells(row(section(board(made), "**Audit"), "gap, points")) == ["gap, points", "✓ 1.0"]
+    records = [replace(each, audit={"gap": check}) for each, check in zip(GOOD, checks, strict=True)]
+    assert cells(row(section(board(records), "**Audit"), "gap, points")) == ["gap, points", "✓ 1.0"]
 
 
 def test_attack_degradation_is_in_points_and_named_with_its_epsilons():
-    made = [
+    records = [
         with_scores(each, attack__a__degradation=0.55 + each.seed / 100, robust__linf__degradation=0.7) for each in GOOD
     ]
-    text = board(made)
+    text = board(records)
     assert (
         "attack and no attack makes it misclassified at this ε or a smaller one. Attack degradation is averaged over"
         in (" ".join(text.split()))
@@ -109,14 +109,14 @@ def test_attack_degradation_is_in_points_and_named_with_its_epsilons():
 
 
 def test_l2_is_in_the_section_on_attacks_only():
-    made = [
+    records = [
         replace(
             with_scores(each, robust__l2__robust_accuracy_auc=0.625),
             curves=each.curves | {"robust/l2": each.curves["robust/linf"]},
         )
         for each in GOOD
     ]
-    main, _, attacks = board(made).partition("### Attacks")
+    main, _, attacks = board(records).partition("### Attacks")
     assert "0.625" not in main
     worst = section(attacks, "**Worst case over the L2 attacks**")
     assert cells(row(worst, "good")) == ["good", "3", "0.625 ± 0.000"]

@@ -1,4 +1,4 @@
-"""A leaderboard as a data frame, of records made by hand and of the published ones."""
+"""A leaderboard as a data frame, of hand-written records and of the published ones."""
 
 import msgspec
 import numpy as np
@@ -24,11 +24,11 @@ def write(folder, *records):
 
 
 def test_one_row_for_each_score_and_cost_of_a_cell(tmp_path):
-    made = record("m", 4)
-    write(tmp_path, made)
+    original = record("m", 4)
+    write(tmp_path, original)
     frame = load_leaderboard(tmp_path)
     assert list(frame.columns) == COLUMNS
-    assert len(frame) == len(made.scores) + len(made.cost)
+    assert len(frame) == len(original.scores) + len(original.cost)
     first = frame[frame.score == "test/nll"].iloc[0]
     assert list(first) == ["t", 1, "f", "m", 4, "test/nll", 0.1, "lower", 1.25, 3.0, 12345]
     by_score = frame.set_index("score")
@@ -38,8 +38,8 @@ def test_one_row_for_each_score_and_cost_of_a_cell(tmp_path):
 
 
 def test_a_score_without_a_direction_and_the_speed_of_the_machine_have_no_better_side(tmp_path):
-    made = record("m", cost={"reference/step_seconds": 0.5}, directions={})
-    write(tmp_path, made)
+    original = record("m", cost={"reference/step_seconds": 0.5}, directions={})
+    write(tmp_path, original)
     assert set(load_leaderboard(tmp_path).direction) == {"neither"}
 
 
@@ -73,9 +73,9 @@ def test_a_folder_without_records_is_refused(tmp_path):
 
 
 def test_a_damaged_record_is_refused(tmp_path):
-    made = record("m")
-    write(tmp_path, made)
-    (tmp_path / made.path).write_text("{}")
+    original = record("m")
+    write(tmp_path, original)
+    (tmp_path / original.path).write_text("{}")
     with pytest.raises(RecordError, match=r"seed0\.json"):
         load_leaderboard(tmp_path)
 
@@ -103,8 +103,8 @@ def test_it_is_a_name_of_the_package():
 
 
 def test_seeds_of_a_task_with_two_versions_stay_apart(tmp_path):
-    made = record("m")
-    write(tmp_path, made, msgspec.structs.replace(made, task=msgspec.structs.replace(made.task, version=2)))
+    original = record("m")
+    write(tmp_path, original, msgspec.structs.replace(original, task=msgspec.structs.replace(original.task, version=2)))
     frame = load_leaderboard(tmp_path)
     assert isinstance(frame, pd.DataFrame)
     assert sorted(set(frame.version)) == [1, 2]

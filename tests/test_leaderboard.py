@@ -128,21 +128,21 @@ def test_unknown_parameters_get_a_dash():
 
 def test_the_kind_of_a_task_decides_its_tables_not_the_names_of_its_scores():
     misleading = {"test/nll": 0.1, "inside/rmse": 2.0, "outside/width": 3.0}
-    made = [replace(each, scores=misleading, curves={}, audit={}) for each in GOOD]
-    assert "RMSE inside" not in main_headings(board(made))
-    regression = board([with_task(each, kind="regression") for each in made])
+    records = [replace(each, scores=misleading, curves={}, audit={}) for each in GOOD]
+    assert "RMSE inside" not in main_headings(board(records))
+    regression = board([with_task(each, kind="regression") for each in records])
     assert main_headings(regression)[:5] == ["method", "n", "RMSE inside", "95 % width outside", "test/nll ↓"]
     assert "### In distribution" not in regression
 
 
 def test_a_task_of_another_kind_gets_a_table_of_all_its_scores():
     scores = {"coverage": 0.75, "quality/crps": 1234.5678, "tiny": 0.00012346}
-    made = [
+    records = [
         replace(with_task(each, kind="survival", headline="quality/crps"), scores=scores, curves={}, audit={})
         for each in GOOD
     ]
-    made = [replace(each, directions={"crps": "lower"}) for each in made]
-    text = board(made)
+    records = [replace(each, directions={"crps": "lower"}) for each in records]
+    text = board(records)
     assert main_headings(text) == ["method", "n", "quality/crps ↓", "coverage", "tiny", "relative cost (MAP = 1)"]
     assert cells(row(text, "good"))[2:5] == ["1,234.6 ± 0.0", "0.7500 ± 0.0000", "0.0001235 ± 0.0000000"]
     assert "### In distribution" not in text
@@ -180,11 +180,11 @@ def test_names_and_titles_from_outside_are_escaped():
 def test_warnings_are_listed_once_with_the_seeds_that_have_them():
     first, second, third = GOOD
     sentence = "no gradient: <b>not attacked</b> | not audited"
-    made = [replace(first, warnings=[sentence]), replace(second, warnings=[sentence, "slow"]), third]
-    lines = [cells(line) for line in section(board(made), "### Warnings").splitlines() if line.startswith("| good")]
+    records = [replace(first, warnings=[sentence]), replace(second, warnings=[sentence, "slow"]), third]
+    lines = [cells(line) for line in section(board(records), "### Warnings").splitlines() if line.startswith("| good")]
     assert lines[0][:3] == ["good", "2", "0, 1"]
     assert lines[1] == ["good", "1", "1", "slow"]
-    assert "no gradient: &lt;b>not attacked&lt;/b> \\| not audited" in board(made)
+    assert "no gradient: &lt;b>not attacked&lt;/b> \\| not audited" in board(records)
     assert "### Warnings" not in board(GOOD)
 
 
@@ -261,8 +261,8 @@ def mnist_record(seed, error, test_auc, ood_auc):
 
 def test_the_papers_tables_are_compared_with_ours():
     """By hand: 0.0056 of 10,000 images has a binomial standard error of 0.0746 points."""
-    made = [mnist_record(0, 0.0060, 0.97, 0.50), mnist_record(1, 0.0068, 0.98, 0.54)]
-    text = board(made)
+    records = [mnist_record(0, 0.0060, 0.97, 0.50), mnist_record(1, 0.0068, 0.98, 0.54)]
+    text = board(records)
     assert "### Comparison with the paper" in text
     lines = [cells(line) for line in text.splitlines() if line.startswith("| BbH")]
     assert lines[0] == ["BbH", "bbh", "2", "error %", "0.56", "0.64 ± 0.04", "+0.08", "0.15", "yes"]
@@ -270,7 +270,7 @@ def test_the_papers_tables_are_compared_with_ours():
     assert lines[2][3:] == ["notmnist entropy AUC", "0.48", "0.520 ± 0.020", "+0.040", "0.062", "yes"]
     layer_wise = next(line for line in text.splitlines() if line.startswith("| Layer-wise"))
     assert " -0.09 |" in layer_wise
-    alone = next(line for line in board(made[:1]).splitlines() if line.startswith("| BbH") and "notmnist" in line)
+    alone = next(line for line in board(records[:1]).splitlines() if line.startswith("| BbH") and "notmnist" in line)
     assert cells(alone)[-2:] == ["–", "–"]  # one seed has no spread
     far = [mnist_record(seed, 0.01, 0.97, 0.48) for seed in (0, 1)]
     assert next(line for line in board(far).splitlines() if line.startswith("| BbH")).endswith(" no |")
@@ -298,10 +298,28 @@ def test_a_regression_is_drawn_and_named_on_the_page(tmp_path):
         "train/data": {"x": [0.5], "y": [0.4]},
     }
     scores = {"inside/nll": 1.0, "grid/nll": 2.0}
-    made = [
+    records = [
         replace(with_task(each, kind="regression", headline="inside/nll"), scores=scores, curves=curves, audit={})
         for each in [*GOOD, *POOR]
     ]
-    text = render(made, tmp_path).read_text()
+    text = render(records, tmp_path).read_text()
     assert "(t-v1-f.png)" in text
+    assert "*Inside* is the range of the training inputs" in text
     assert (tmp_path / "t-v1-f.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_regression_without_curves_has_no_figure(tmp_path):
+    records = [
+        replace(with_task(each, kind="regression", headline="rmse"), scores={"rmse": 1.0}, curves={}, audit={})
+        for each in GOOD
+    ]
+    text = render(records, tmp_path).read_text()
+    assert "![" not in text
+    assert "*Inside*" not in text
+    assert not list(tmp_path.glob("*.png"))
+
+
+def test_a_figure_that_no_page_shows_is_not_drawn(tmp_path):
+    text = render([with_task(each, kind="survival") for each in GOOD], tmp_path).read_text()
+    assert "![" not in text
+    assert not list(tmp_path.glob("*.png"))

@@ -62,16 +62,16 @@ def test_a_failed_cell_has_its_location_and_traceback():
 
 
 def test_what_is_not_known_is_said():
-    made = record("m")
-    package = replace(made.method.package, version=None, commit=None)
-    page = record_page(replace(made, method=replace(made.method, package=package, source=None)))
+    original = record("m")
+    package = replace(original.method.package, version=None, commit=None)
+    page = record_page(replace(original, method=replace(original.method, package=package, source=None)))
     assert "bbh-bench (unknown version), unknown commit" in page
     assert line(page, "source") == ["source", "digest", "unknown"]
 
 
 @pytest.mark.parametrize("path", SCHEMA_2, ids=str)
 def test_records_of_schema_2_have_a_page(path):
-    made = Record.read(path)
-    page = record_page(made)
-    for name, value in made.scores.items():
+    original = Record.read(path)
+    page = record_page(original)
+    for name, value in original.scores.items():
         assert line(page, name)[1] == f"{value:.6g}"

@@ -59,10 +59,10 @@ def differences(first: Record, second: Record) -> list[Difference]:
 
 def diff_page(first: Record, second: Record) -> str:
     """The differences as text for a terminal, one table for each group; ``no differences`` if there are none."""
-    found = differences(first, second)
+    all_differences = differences(first, second)
     parts = []
     for group in GROUPS:
-        own = [each for each in found if each.group == group]
+        own = [each for each in all_differences if each.group == group]
         if own and group == "curves":
             parts.append("\n".join(f"curves differ: {each.name}, {_curve_change(each)}" for each in own))
         elif own:
@@ -114,7 +114,7 @@ def _machine(run: Provenance) -> dict[str, Any]:
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested mappings as ``outer/inner`` names. The attacks, a list of mappings, are told apart by their names."""
+    """Nested mappings as ``outer/inner`` names. The attacks, a list of mappings, are distinguished by their names."""
     for key, item in value.items():
         nested = item
         if isinstance(item, list) and item and all(isinstance(each, Mapping) and "name" in each for each in item):

@@ -33,8 +33,10 @@ def draw(groups: list[TaskRecords]) -> dict[str, bytes]:
     colours = {method: COLOURS[k % len(COLOURS)] for k, method in enumerate(methods)}
     pictures = {}
     for group in groups:
-        if group.has("grid/prediction"):
+        if has_fits(group):
             pictures[file_name(group)] = _fits(group)
+        if group.task.kind != "classification":
+            continue
         if any(group.has(f"robust/{norm}") for norm in NORMS):
             pictures[file_name(group, "attacks")] = _attacks(group, colours)
         many_images, single_image = group.shifts()
@@ -43,6 +45,13 @@ def draw(groups: list[TaskRecords]) -> dict[str, bytes]:
         if single_image:
             pictures[file_name(group, "images")] = _single_images(group, single_image)
     return pictures
+
+
+def has_fits(group: TaskRecords) -> bool:
+    """Whether the fits of a regression can be drawn: every record must have its training data and its predictions on a line."""
+    curves = [record.curves for record in group.finished]
+    drawable = all("grid/prediction" in each and "train/data" in each for each in curves)
+    return group.task.kind == "regression" and bool(curves) and drawable
 
 
 def _fits(group: TaskRecords) -> bytes:

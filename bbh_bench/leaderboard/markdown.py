@@ -85,7 +85,7 @@ def _title(group: TaskRecords) -> str:
 
 def _section(group: TaskRecords) -> str:
     parts = [f"## {_title(group)}", main_table(group).markdown(), *_main_caption(group), *struck_out_reasons(group)]
-    if group.has("grid/prediction"):
+    if figures.has_fits(group):
         parts += [
             f"![Data, true function and predictions of each method]({figures.file_name(group)})",
             paragraph(FITS),
@@ -100,7 +100,7 @@ def _section(group: TaskRecords) -> str:
 def _main_caption(group: TaskRecords) -> list[str]:
     """What a reader must know of the first table: the OOD set, the norm, and what degradation is averaged over."""
     sentences = []
-    if group.task.kind == "regression":
+    if group.task.kind == "regression" and group.score_names("inside/"):
         sentences.append(REGRESSION)
     if group.task.kind == "classification":
         sentences += [f"The OOD set of this table is {escaped(name)}." for name in group.ood_sets()[:1]]
