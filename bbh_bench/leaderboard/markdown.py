@@ -27,8 +27,10 @@ ordered by the headline score of the task.
   attacker does not have. In the *worst case* over several attacks, an image counts as correct only if no attack makes
   it misclassified.
 - *Robust-accuracy AUC*: the area under the curve of robust accuracy against ε, divided by the range of ε. It is 1 if
-  every image stays correct. It can be compared only between curves with the same ε.
-- *Attack degradation*: the accuracy that is lost under attack, in percentage points, averaged over the ε above 0.
+  every image stays correct. It can be compared only between curves with the same ε. For a single ε it is the accuracy
+  there.
+- *Attack degradation*: the accuracy that is lost under attack, in percentage points: the accuracy on the same images
+  without an attack minus the accuracy under attack, averaged over the ε above 0.
 - *Audit*: checks of whether the attacks are strong enough, for example whether gradients are masked. ✓ 30/30 means
   that all 30 checks of all seeds passed. If one fails, the robustness values of the method are ~~struck out~~ and it
   cannot be the best.
