@@ -1,4 +1,8 @@
-"""The leaderboard: records in, markdown out. It reads files alone, so that a board outlives the plugins of its rows."""
+"""The leaderboard: records in; markdown, figures and data frames out.
+
+It reads files only, and imports neither torch nor a plugin. A board can therefore be rendered without the plugins of its
+methods.
+"""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,6 +11,7 @@ from bbh_bench.leaderboard import figures
 from bbh_bench.leaderboard.markdown import board, summary
 from bbh_bench.leaderboard.tables import by_task
 from bbh_bench.records.record import Record
+from bbh_bench.records.store import write_atomically
 
 __all__ = ["FILE", "board", "render", "summary"]
 
@@ -15,8 +20,6 @@ FILE = "LEADERBOARD.md"
 
 def render(records: Iterable[Record], out: Path) -> Path:
     """Write the board of these records to ``out``/LEADERBOARD.md, its figures beside it, and return its path."""
-    from bbh_bench.records.store import write_atomically  # noqa: PLC0415
-
     out.mkdir(parents=True, exist_ok=True)
     records = list(records)
     for name, picture in figures.draw(by_task(records)).items():

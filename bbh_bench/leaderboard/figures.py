@@ -1,54 +1,75 @@
-"""The board's figures, from records alone."""
+"""The figures of the board, drawn from records only."""
 
 import io
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from bbh_bench.leaderboard.tables import TaskRecords, order
+from bbh_bench.leaderboard.columns import NORMS
+from bbh_bench.leaderboard.statistics import method_order
+from bbh_bench.leaderboard.tables import Curve, TaskRecords
 from bbh_bench.records.record import Record
 
 COLUMNS = 3
-Y_RANGE = (-100, 100)  # as in the paper's first figure
-LINES = ("#1f4e79", "#d1495b", "#3a7d44", "#e08e1b", "#6d4c9f", "#4aa3a2", "#8c564b", "#c65fa6", "#6f6f6f", "#a3a500")
-WORST = {"robust/linf": "worst case, L∞", "robust/l2": "worst case, L2"}
+Y_RANGE = (-100, 100)
+"""Of the regression figure; as in the first figure of the paper."""
+COLOURS = ("#1f4e79", "#d1495b", "#3a7d44", "#e08e1b", "#6d4c9f", "#4aa3a2", "#8c564b", "#c65fa6", "#6f6f6f", "#a3a500")
 QUANTITIES = {"entropy": "entropy, nats", "mutual_information": "mutual information, nats", "accuracy": "accuracy"}
 
 
-def name(group: TaskRecords, figure: str = "") -> str:
-    """The file of a task's figure, beside the board."""
-    task = group.head.task
-    return f"{task['name']}-v{task['version']}-{task['fingerprint'][:6]}{figure and '-'}{figure}.png"
+def file_name(group: TaskRecords, figure: str = "") -> str:
+    """File name of a figure of a task, beside the board."""
+    task = group.task
+    return f"{task.name}-v{task.version}-{task.fingerprint[:6]}{figure and '-'}{figure}.png"
 
 
 def draw(groups: list[TaskRecords]) -> dict[str, bytes]:
-    """PNG files by name: of each regression on a line its fits, of a classification what attacks and shifts do."""
+    """PNG files by name. A regression on a line has its fits; a classification its attacks and shifts.
+
+    A method has the same colour in all of them.
+    """
+    methods = sorted({record.method.name for group in groups for record in group.finished})
+    colours = {method: COLOURS[k % len(COLOURS)] for k, method in enumerate(methods)}
     pictures = {}
     for group in groups:
-        if group.has("grid/prediction"):
-            pictures[name(group)] = _fits(group)
-        if group.has("robust/linf") or group.has("robust/l2"):
-            pictures[name(group, "attacks")] = _attacks(group)
-        several, single = group.shifts()
-        if several:
-            pictures[name(group, "shifts")] = _shifts(group, several)
-        if single:
-            pictures[name(group, "images")] = _images(group, single)
+        if has_fits(group):
+            pictures[file_name(group)] = _fits(group)
+        if group.task.kind != "classification":
+            continue
+        if any(group.has(f"robust/{norm}") for norm in NORMS):
+            pictures[file_name(group, "attacks")] = _attacks(group, colours)
+        many_images, single_image = group.shifts()
+        if many_images:
+            pictures[file_name(group, "shifts")] = _shifts(group, many_images, colours)
+        if single_image:
+            pictures[file_name(group, "images")] = _single_images(group, single_image)
     return pictures
 
 
+def has_fits(group: TaskRecords) -> bool:
+    """Whether the fits of a regression can be drawn: every record must have its training data and its predictions on a line."""
+    curves = [record.curves for record in group.finished]
+    drawable = all("grid/prediction" in each and "train/data" in each for each in curves)
+    return group.task.kind == "regression" and bool(curves) and drawable
+
+
 def _fits(group: TaskRecords) -> bytes:
-    """One panel a method: data, truth, mean and bands of 1, 2 and 3 standard deviations, from the lowest seed."""
-    shown = _first_records(group)
-    rows = -(-len(shown) // COLUMNS)
+    """One panel for each method, from its lowest seed: data, true function, mean, and bands of standard deviations."""
+    records = _first_records(group)
+    rows = -(-len(records) // COLUMNS)
     figure = _figure(4 * COLUMNS, 3 * rows)
     axes = list(figure.subplots(rows, COLUMNS, sharex=True, sharey=True, squeeze=False).flat)
-    for axis, record in zip(axes, shown, strict=False):
+    for axis, record in zip(axes, records, strict=False):
         _fit(axis, record)
-    for axis in axes[len(shown) :]:
+    for axis in axes[len(records) :]:
         axis.set_visible(False)
-    for axis in axes[max(0, len(shown) - COLUMNS) : len(shown)]:
-        axis.tick_params(labelbottom=True)  # the lowest of each column
+    for axis in axes[max(0, len(records) - COLUMNS) : len(records)]:
+        axis.tick_params(labelbottom=True)  # the lowest visible panel of each column
+    for axis in axes[COLUMNS * (rows - 1) : len(records)]:
+        axis.set_xlabel("x")
+    for axis in axes[::COLUMNS]:
+        axis.set_ylabel("y")
     return _png(figure, *axes[0].get_legend_handles_labels())
 
 
@@ -58,124 +79,133 @@ def _fit(axis: Any, record: Record) -> None:
     for k in (3, 2, 1):
         low = [m - k * s for m, s in zip(mean, std, strict=True)]
         high = [m + k * s for m, s in zip(mean, std, strict=True)]
-        axis.fill_between(
-            x, low, high, color="#4c78a8", alpha=0.18, linewidth=0, label="1, 2, 3 std" if k == 1 else None
-        )
-    axis.plot(x, curve["truth"], color="black", linewidth=1, linestyle="--", label="truth")
-    axis.plot(x, mean, color="#1f4e79", linewidth=1.5, label="mean")
-    axis.plot(data["x"], data["y"], "o", color="#d1495b", markersize=4, label="data")
-    axis.set(title=record.method["name"], xlim=(min(x), max(x)), ylim=Y_RANGE)
+        label = "mean ± 1, 2, 3 standard deviations over networks" if k == 1 else None
+        axis.fill_between(x, low, high, color="#4c78a8", alpha=0.18, linewidth=0, label=label)
+    axis.plot(x, curve["truth"], color="black", linewidth=1, linestyle="--", label="true function")
+    axis.plot(x, mean, color="#1f4e79", linewidth=1.5, label="mean of the networks")
+    axis.plot(data["x"], data["y"], "o", color="#d1495b", markersize=4, label="training data")
+    axis.set(title=record.method.name, xlim=(min(x), max(x)), ylim=Y_RANGE)
 
 
-def _shifts(group: TaskRecords, shifts: list[str]) -> bytes:
-    """A row a quantity, a column a shift: one line a method, the mean over seeds, with a band of one standard error."""
+def _shifts(group: TaskRecords, shifts: list[str], colours: Mapping[str, str]) -> bytes:
+    """A row for each quantity and a column for each shift; one line for each method."""
     figure = _figure(4.2 * len(shifts), 2.6 * len(QUANTITIES))
     grid = figure.subplots(len(QUANTITIES), len(shifts), squeeze=False)
-    methods = order(group)
     for column, shift in enumerate(shifts):
-        curves = {method: group.curves(f"shift/{shift}", method) for method in methods}
         for row, (quantity, label) in enumerate(QUANTITIES.items()):
             axis = grid[row, column]
-            for k, method in enumerate(methods):
-                _line(axis, curves[method], quantity, {"color": LINES[k % len(LINES)]}, label=method)
+            for method in method_order(group):
+                _line(axis, group.curves(f"shift/{shift}", method), quantity, {"color": colours[method]}, method)
             axis.set_visible(axis.has_data())
-            axis.set(xlabel=_abscissa(group, shift), ylabel=label, title=shift if row == 0 else "")
+            axis.set(xlabel=_shift_axis(group, shift), ylabel=label, title=shift if row == 0 else "")
             axis.set_ylim(bottom=0, top=1.02 if quantity == "accuracy" else None)
-            _ticks(axis, _abscissa(group, shift))
+            _angle_ticks(axis, _shift_axis(group, shift))
     return _png(figure, *grid[0, 0].get_legend_handles_labels())
 
 
-def _attacks(group: TaskRecords) -> bytes:
-    """Two rows a norm, accuracy and entropy; a column an attack, the worst case of them first; one line a method."""
-    norms = group.norms()
-    columns = [
-        [f"robust/{norm}", *(f"attack/{name}" for name in group.attacks() if norms.get(name) == norm)]
-        for norm in ("linf", "l2")
-    ]
-    figure = _figure(2.9 * max(map(len, columns)), 9)
-    grid = figure.subplots(4, max(map(len, columns)), squeeze=False)
+def _attacks(group: TaskRecords, colours: Mapping[str, str]) -> bytes:
+    """Two rows for each norm, accuracy and entropy; a column for the worst case and for each attack; a line for each method."""
+    attack_norms = group.attack_norms()
+    curves_by_norm = {
+        norm: [f"robust/{norm}", *(f"attack/{name}" for name in group.attacks() if attack_norms.get(name) == norm)]
+        for norm in NORMS
+        if group.has(f"robust/{norm}")
+    }
+    columns = max(map(len, curves_by_norm.values()))
+    figure = _figure(2.9 * columns, 4.6 * len(curves_by_norm))
+    grid = figure.subplots(2 * len(curves_by_norm), columns, squeeze=False)
     for axis in grid.flat:
         axis.set_visible(False)
-    methods = order(group)
-    for block, names in enumerate(columns):
-        for column, curve in enumerate(names):
+    for block, (norm, names) in enumerate(curves_by_norm.items()):
+        for column, name in enumerate(names):
+            largest = max(epsilon for curve in group.curves(name) for epsilon in curve["epsilon"])
             for row, quantity in enumerate(("accuracy", "entropy")):
                 axis = grid[2 * block + row, column]
-                for k, method in enumerate(methods):
-                    style = {"color": LINES[k % len(LINES)], "linestyle": "--" if group.unsound(method) else "-"}
-                    _line(axis, group.curves(curve, method), quantity, style, label=method)
-                axis.set_visible(axis.has_data())
-                title = WORST.get(curve, curve.removeprefix("attack/"))
-                axis.set(title=title if row == 0 else "", xlabel="ε", ylabel=QUANTITIES[quantity])
-                axis.set_ylim(bottom=-0.02, top=1.02 if quantity == "accuracy" else None)
-    shown = next(axis for axis in grid.flat if axis.has_data())
-    return _png(figure, *shown.get_legend_handles_labels())
+                _attack_panel(axis, group, name, quantity, colours)
+                title = f"worst case, {NORMS[norm]}" if column == 0 else name.removeprefix("attack/")
+                axis.set(
+                    title=title if row == 0 else "", xlabel=f"ε ({NORMS[norm]})", xlim=(-0.04 * largest, 1.04 * largest)
+                )
+    visible = next(axis for axis in grid.flat if axis.has_data())
+    handles, labels = visible.get_legend_handles_labels()
+    return _png(figure, handles, [f"{name} (audit failed)" if group.failed_checks(name) else name for name in labels])
 
 
-def _line(axis: Any, curves: list[dict[str, list[float]]], quantity: str, style: dict[str, Any], label: str) -> None:
-    held = [curve[quantity] for curve in curves if quantity in curve]
-    if not held:
+def _attack_panel(axis: Any, group: TaskRecords, name: str, quantity: str, colours: Mapping[str, str]) -> None:
+    for method in method_order(group):
+        style = {"color": colours[method], "linestyle": "--" if group.failed_checks(method) else "-"}
+        _line(axis, group.curves(name, method), quantity, style | {"marker": "o", "markersize": 3}, method)
+    axis.set_visible(axis.has_data())
+    axis.set_ylabel(QUANTITIES[quantity])
+    axis.set_ylim(bottom=-0.02, top=1.02 if quantity == "accuracy" else None)
+
+
+def _line(axis: Any, curves: list[Curve], quantity: str, style: dict[str, Any], label: str) -> None:
+    """The mean over seeds, with a band of one standard error; of one seed, its 95 % interval if it has one."""
+    values = [curve[quantity] for curve in curves if quantity in curve]
+    if not values:
         return
     x = next(iter(curves[0].values()))
-    mean = np.mean(held, axis=0)
-    axis.plot(x, mean, **style, linewidth=1.5, marker="o" if len(x) == 1 else "", label=label)
-    if len(held) > 1:
-        error = np.std(held, axis=0, ddof=1) / len(held) ** 0.5
+    mean = np.mean(values, axis=0)
+    axis.plot(x, mean, **style, linewidth=1.5, label=label)
+    if len(values) > 1:
+        error = np.std(values, axis=0, ddof=1) / len(values) ** 0.5
         axis.fill_between(x, mean - error, mean + error, color=style["color"], alpha=0.2, linewidth=0)
     elif f"{quantity}_low" in curves[0]:
         low, high = curves[0][f"{quantity}_low"], curves[0][f"{quantity}_high"]
         axis.fill_between(x, low, high, color=style["color"], alpha=0.2, linewidth=0)
 
 
-def _images(group: TaskRecords, shifts: list[str]) -> bytes:
-    """A row a method, a column an image: the classes' mean probabilities and the entropy's share, from the lowest seed."""
-    shown = _first_records(group)
-    figure = _figure(3.4 * len(shifts), 1.6 * len(shown) + 0.8)
-    grid = figure.subplots(len(shown), len(shifts), sharex="col", sharey=True, squeeze=False)
-    for row, record in enumerate(shown):
+def _single_images(group: TaskRecords, shifts: list[str]) -> bytes:
+    """A row for each method, from its lowest seed, and a column for each image: class probabilities and relative entropy."""
+    records = _first_records(group)
+    figure = _figure(3.4 * len(shifts), 1.6 * len(records) + 0.8)
+    grid = figure.subplots(len(records), len(shifts), sharex="col", sharey=True, squeeze=False)
+    for row, record in enumerate(records):
         for column, shift in enumerate(shifts):
             curve = record.curves.get(f"shift/{shift}")
             if curve is not None:
-                _image(grid[row, column], curve)
-        grid[row, 0].set_ylabel(record.method["name"])
+                _single_image(grid[row, column], curve)
+        grid[row, 0].set_ylabel(record.method.name)
     for column, shift in enumerate(shifts):
         grid[0, column].set_title(shift)
-        grid[-1, column].set_xlabel(_abscissa(group, shift))
-        _ticks(grid[-1, column], _abscissa(group, shift))
+        grid[-1, column].set_xlabel(_shift_axis(group, shift))
+        _angle_ticks(grid[-1, column], _shift_axis(group, shift))
     return _png(figure, *grid[0, 0].get_legend_handles_labels())
 
 
-def _image(axis: Any, curve: dict[str, list[float]]) -> None:
+def _single_image(axis: Any, curve: Curve) -> None:
     x = next(iter(curve.values()))
     probabilities = {label: values for label, values in curve.items() if label.startswith("p(")}
     for k, (label, values) in enumerate(probabilities.items()):
-        axis.plot(x, values, color=LINES[k % len(LINES)], linewidth=1.2, label=label)
-    share = np.array(curve["entropy"]) / np.log(len(probabilities))
-    axis.plot(x, share, color="black", linewidth=1, linestyle="--", label="entropy / log K")
+        axis.plot(x, values, color=COLOURS[k % len(COLOURS)], linewidth=1.2, label=label)
+    relative_entropy = np.array(curve["entropy"]) / np.log(len(probabilities))
+    axis.plot(x, relative_entropy, color="black", linewidth=1, linestyle="--", label="entropy / log K")
     axis.set_ylim(-0.03, 1.03)
 
 
-def _ticks(axis: Any, label: str) -> None:
-    """Where a reader of angles looks for them."""
-    from matplotlib.ticker import MultipleLocator  # noqa: PLC0415
+def _angle_ticks(axis: Any, label: str) -> None:
+    """Ticks at multiples of 45 or 90 if the axis is an angle."""
+    from matplotlib.ticker import MultipleLocator
 
     if "degrees" in label:
         low, high = axis.get_xlim()
         axis.xaxis.set_major_locator(MultipleLocator(45 if high - low < 225 else 90))
 
 
-def _abscissa(group: TaskRecords, shift: str) -> str:
+def _shift_axis(group: TaskRecords, shift: str) -> str:
+    """Name of the horizontal axis of a shift, with its unit."""
     return next(iter(group.curves(f"shift/{shift}")[0]))
 
 
 def _first_records(group: TaskRecords) -> list[Record]:
-    """Of each method that of the lowest seed, in the board's order."""
-    return [next(r for r in group.finished if r.method["name"] == method) for method in order(group)]
+    """The record of the lowest seed of each method, in the order of the board."""
+    return [next(r for r in group.finished if r.method.name == method) for method in method_order(group)]
 
 
 def _figure(width: float, height: float) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415  (half a second, for boards with figures)
-    from matplotlib.figure import Figure  # noqa: PLC0415
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # takes half a second, and only boards need it
+    from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
@@ -183,7 +213,7 @@ def _figure(width: float, height: float) -> Any:
 
 
 def _png(figure: Any, handles: list[Any], labels: list[str]) -> bytes:
-    """The picture with one legend below it."""
+    """The figure as a PNG file, with one legend below it."""
     figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 11), frameon=False)
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=110, metadata={"Software": None})

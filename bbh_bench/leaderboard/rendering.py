@@ -1,63 +1,123 @@
-"""Tables of the board as markdown: means and standard errors, the best in bold, the unsound struck out."""
+"""Tables as text: means with standard errors, the best in bold, values that cannot be trusted struck out."""
 
 import math
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
 
+import pandas as pd
 from tabulate import tabulate
 
-from bbh_bench.leaderboard.tables import Column, TaskRecords, clear_best, order, statistics
+from bbh_bench.leaderboard.statistics import clear_best, method_order, statistics
+from bbh_bench.leaderboard.tables import Column, TaskRecords
 
 DASH = "–"
+"""Shown where there is no value."""
+ARROWS = {"lower": " ↓", "higher": " ↑", "neither": ""}
+LINE = 118
+"""Characters of a line of text on the board."""
+LONGEST = 300
+"""Characters of a text from outside that are shown."""
+HEADING_WIDTH = 15
+"""Characters of a line of a heading in a terminal."""
 
 
-def score(group: TaskRecords, heading: str, key: str, decimals: int = 3, factor: float = 1.0) -> Column:
-    """A column of scores, with an arrow in its heading where they have a better side."""
-    better = group.better(key)
-    arrow = {"lower": " ↓", "higher": " ↑"}.get(better, "")
-    return Column(heading + arrow, key, decimals, factor, better)
+@dataclass(frozen=True)
+class Table:
+    """Headings and rows of text. The first column holds names."""
+
+    headings: list[str]
+    rows: list[list[str]]
+    align: Literal["left", "right"] = "right"
+    """Of all columns but the first, which is aligned to the left."""
+
+    def markdown(self) -> str:
+        """As a pipe table. Names are escaped; other cells must be, if they come from outside."""
+        return self._text(self.headings, [[escaped(name), *cells] for name, *cells in self.rows], "pipe")
+
+    def terminal(self) -> str:
+        """As a narrow table: long headings are broken into lines."""
+        wrap = textwrap.TextWrapper(HEADING_WIDTH, break_long_words=False, break_on_hyphens=False).fill
+        wrapped = [wrap(text) for text in self.headings]
+        return self._text(wrapped, self.rows, "psql")
+
+    def _text(self, headings: list[str], rows: list[list[str]], style: str) -> str:
+        alignment = ["left", *[self.align] * (len(headings) - 1)] if rows else None
+        return tabulate(rows, headers=headings, tablefmt=style, colalign=alignment, disable_numparse=True)
 
 
-def table(group: TaskRecords, columns: list[Column], texts: Mapping[str, Mapping[str, str]] = {}) -> str:
-    """One row a method, best first; a method of which every cell failed stands at the end.
+def score_column(group: TaskRecords, heading: str, name: str, decimals: int = 3, factor: float = 1.0) -> Column:
+    """A column of a score. An arrow in its heading says which values are better."""
+    direction = group.direction(name)
+    return Column(escaped(heading) + ARROWS[direction], name, decimals, factor, direction)
 
-    A figure of robustness is struck out, and isn't ranked, where the method's audit failed. ``texts``: further columns, by
-    their headings, of a text for each method.
+
+def score_table(
+    group: TaskRecords, columns: list[Column], texts: Mapping[str, Mapping[str, str]] | None = None
+) -> Table:
+    """One row for each method, in ``method_order``; methods of which every cell failed come last.
+
+    Columns without any value are left out. Robustness values of a method that failed the audit are struck out and are not
+    candidates for the best. ``texts`` are further columns: by heading, a text for each method.
     """
-    seeds = {name: sum(r.method["name"] == name for r in group.finished) for name in order(group)}
-    lost = [name for name in dict.fromkeys(r.method["name"] for r in group.failed) if name not in seeds]
-    cells = {name: [_n(group, name, n)] for name, n in seeds.items()} | {name: ["failed"] for name in lost}
+    seeds = {name: sum(record.method.name == name for record in group.finished) for name in method_order(group)}
+    failed = {record.method.name: "failed" for record in group.failed if record.method.name not in seeds}
+    cells = {name: [_seeds(group, name, n)] for name, n in seeds.items()} | {
+        name: [text] for name, text in failed.items()
+    }
+    headings = ["method", "n"]
     for column in columns:
         stats = statistics(group, column)
-        struck = [name for name in stats.index if column.of_robustness and group.unsound(str(name))]
-        best = clear_best(stats.drop(index=struck), column.better)
-        for name in cells:
-            text = _show(stats.loc[name], column, seeds[name]) if name in stats.index else DASH
-            marked = {"~~": name in struck, "**": name == best}
-            mark = next((mark for mark, holds in marked.items() if holds), "")
-            cells[name].append(f"{mark}{text}{mark}")
-    for of_method in texts.values():
-        for name in cells:
-            cells[name].append(of_method.get(name, DASH))
-    headings = ["method", "n", *(column.heading for column in columns), *texts]
-    return markdown_table(headings, [[name, *row] for name, row in cells.items()])
+        if len(stats):
+            headings.append(column.heading)
+            texts_of_column = _column_texts(group, column, stats, seeds)
+            for name, row in cells.items():
+                row.append(texts_of_column.get(name, DASH))
+    for heading, of_methods in (texts or {}).items():
+        headings.append(heading)
+        for name, row in cells.items():
+            row.append(of_methods.get(name, DASH))
+    return Table(headings, [[name, *row] for name, row in cells.items()])
 
 
-def _n(group: TaskRecords, method: str, finished: int) -> str:
-    failed = sum(record.method["name"] == method for record in group.failed)
+def _column_texts(group: TaskRecords, column: Column, stats: pd.DataFrame, seeds: Mapping[str, int]) -> dict[str, str]:
+    """The text of each method that has a value."""
+    failed_audit = [name for name in stats.index if column.depends_on_audit and group.failed_checks(str(name))]
+    best = clear_best(stats.drop(index=failed_audit), column.direction)
+    texts = {}
+    for name, row in stats.iterrows():
+        text = _value(row, column, seeds[str(name)])
+        mark = "~~" if name in failed_audit else "**" if name == best else ""
+        texts[str(name)] = f"{mark}{text}{mark}"
+    return texts
+
+
+def _seeds(group: TaskRecords, method: str, finished: int) -> str:
+    failed = sum(record.method.name == method for record in group.failed)
     return f"{finished} ({failed} failed)" if failed else str(finished)
 
 
-def _show(stats: "object", column: Column, seeds: int) -> str:
-    mean, sem, count = (float(stats[key]) for key in ("mean", "sem", "count"))  # type: ignore[index]
+def _value(stats: "pd.Series[float]", column: Column, seeds: int) -> str:
+    """``mean ± standard error``, and the number of seeds if some have no value."""
+    mean, sem, count = (float(stats[key]) for key in ("mean", "sem", "count"))
     text = f"{mean:,.{column.decimals}f}"
     if not math.isnan(sem) and column.decimals > 0:
         text += f" ± {sem:,.{column.decimals}f}"
     return text if count == seeds else f"{text} (n = {count:.0f})"
 
 
-def markdown_table(headings: list[str], rows: Sequence[Sequence[object]]) -> str:
-    """The first column to the left, the others to the right."""
-    alignment = ["left", *["right"] * (len(headings) - 1)]
-    return tabulate(
-        rows, headers=headings, tablefmt="pipe", colalign=alignment if rows else None, disable_numparse=True
-    )
+def paragraph(text: str) -> str:
+    """Broken into lines, so that a terminal and a diff show it well."""
+    return textwrap.fill(text, LINE, break_long_words=False, break_on_hyphens=False)
+
+
+def escaped(text: str) -> str:
+    """A text from outside as markdown that may stand in a table: one line, without markup, of limited length."""
+    line = " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+    return line if len(line) <= LONGEST else line[:LONGEST] + "..."
+
+
+def code(text: str) -> str:
+    """A text from outside as markdown code: one line."""
+    return f"`{' '.join(text.split()).replace('`', chr(39))}`"

@@ -1,24 +1,30 @@
-"""The paper's tables beside ours: Pawlowski et al. 2017, arXiv 1711.01297, Tables 1, 3 and 4."""
+"""Comparison with the tables of the paper: Pawlowski et al. 2017, arXiv 1711.01297, Tables 1, 3 and 4."""
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bbh_bench.leaderboard.tables import Column, TaskRecords, statistics
+from bbh_bench.leaderboard.rendering import DASH, Table
+from bbh_bench.leaderboard.statistics import statistics
+from bbh_bench.leaderboard.tables import Column, TaskRecords
 
-TEST_IMAGES = 10_000  # of MNIST; CIFAR-10's test set holds 5,000 of the five classes
-PRINTED = 0.005  # half the last digit of an entropy AUC in the paper
+TEST_IMAGES = 10_000
+"""Of MNIST. The test set of CIFAR-10 has 5,000 images of the five classes."""
+ROUNDING = 0.005
+"""Half a unit in the last digit of an entropy AUC as the paper prints it."""
 
 
 @dataclass(frozen=True)
 class PaperTable:
-    """One table of the paper: error in per cent, entropy AUC on the test set and on outliers, by its row and our method."""
+    """One table of the paper."""
 
     title: str
     tasks: tuple[str, ...]
-    outlier: str
+    """Tasks of this suite that reproduce it."""
+    ood_set: str
     test_images: int
     rows: dict[tuple[str, str], tuple[float, float, float]]
+    """By the paper's name of a row and the name of our method: error in %, entropy AUC on the test set and on the OOD set."""
 
 
 PAPER = [
@@ -63,48 +69,50 @@ PAPER = [
     ),
 ]
 
-HEADINGS = ["paper's row", "method", "n", "score", "paper", "ours", "difference", "tolerance", "within it"]
+HEADINGS = ["row of the paper", "method", "n", "score", "paper", "ours", "difference", "tolerance", "within tolerance"]
 
-CAPTION = """The paper gives one run each, and doesn't say in which settings Tables 1 and 3 differ; both have a layer-wise BbH.
-The tolerance of an error is twice its binomial standard error on the test set; that of an entropy AUC is the half
-unit in the last digit that the paper prints and twice the standard deviation over our seeds; one seed has none.
+CAPTION = """The paper reports one run of each method. It does not say in which settings its Tables 1 and 3 differ; both have a
+layer-wise BbH. The tolerance of an error is two binomial standard errors on the test set. The tolerance of an
+entropy AUC is half a unit in the last digit that the paper prints plus two standard deviations over our seeds; with
+one seed it is not known.
 
-Known differences: the paper's entropy AUC is a sum over a histogram, up to 0.0013 below the exact one on confident data. Its
-ensemble has ten members and adversarial training, ours five and none. `bbh-sliced` and `bbh-single` weight the KL by 0.2."""
+Known differences: the paper computes the entropy AUC from a histogram, which gives up to 0.0013 less than the exact
+value on confident data. The paper's ensemble has ten members and adversarial training, ours has five members and
+none. `bbh-sliced` and `bbh-single` weight the KL term by 0.2."""
 
-SHORT = "The paper trains for 100 epochs, this task for 5: agreement isn't to be expected of every row."
+SHORT_BUDGET = "The paper trains for 100 epochs and this task for 5. Not every row can be expected to agree."
 
 
-def tables(group: TaskRecords) -> Iterator[tuple[str, list[list[str]]]]:
-    """Title and rows, under ``HEADINGS``, of each of the paper's tables that has a row of this task's."""
-    for table in PAPER:
-        if group.head.task["name"] in table.tasks and table.outlier in group.outliers():
-            rows = [row for labels, figures in table.rows.items() for row in _rows(group, table, labels, figures)]
+def paper_tables(group: TaskRecords) -> Iterator[tuple[str, Table]]:
+    """Title and comparison for each table of the paper that has a method of this task."""
+    for paper in PAPER:
+        if group.task.name in paper.tasks and paper.ood_set in group.ood_sets():
+            rows = [row for names, values in paper.rows.items() for row in _rows(group, paper, names, values)]
             if rows:
-                yield table.title, rows
+                yield paper.title, Table(HEADINGS, rows)
 
 
 def _rows(
-    group: TaskRecords, table: PaperTable, labels: tuple[str, str], figures: tuple[float, float, float]
+    group: TaskRecords, paper: PaperTable, names: tuple[str, str], values: tuple[float, float, float]
 ) -> Iterator[list[str]]:
-    outlier = table.outlier
+    """One row for each score of one row of the paper."""
     columns = [
         Column("error %", "test/error", 2, 100),
         Column("entropy AUC", "test/entropy_auc", 3),
-        Column(f"{outlier} entropy AUC", f"outlier/{outlier}/entropy_auc", 3),
+        Column(f"{paper.ood_set} entropy AUC", f"ood/{paper.ood_set}/entropy_auc", 3),
     ]
-    for column, paper in zip(columns, figures, strict=True):
+    for column, value in zip(columns, values, strict=True):
         stats = statistics(group, column)
-        if labels[1] not in stats.index:
+        if names[1] not in stats.index:
             continue
-        mean, sem, n = (float(stats.at[labels[1], key]) for key in ("mean", "sem", "count"))  # type: ignore[arg-type]
-        tolerance = PRINTED + 2 * sem * math.sqrt(n)  # not known from one seed
-        if column.key == "test/error":
-            tolerance = 2 * 100 * math.sqrt(paper / 100 * (1 - paper / 100) / table.test_images)
+        mean, sem, n = (float(stats.at[names[1], key]) for key in ("mean", "sem", "count"))  # type: ignore[arg-type]
+        tolerance = ROUNDING + 2 * sem * math.sqrt(n)  # NaN for one seed
+        if column.name == "test/error":
+            tolerance = 2 * 100 * math.sqrt(value / 100 * (1 - value / 100) / paper.test_images)
         digits = column.decimals
         ours = f"{mean:.{digits}f}" + ("" if math.isnan(sem) else f" ± {sem:.{digits}f}")
-        difference = mean - paper
-        shown = [f"{paper:.2f}", ours, f"{difference:+.{digits}f}", "–", "–"]
+        difference = mean - value
+        texts = [f"{value:.2f}", ours, f"{difference:+.{digits}f}", DASH, DASH]
         if not math.isnan(tolerance):
-            shown[-2:] = [f"{tolerance:.{digits}f}", "yes" if abs(difference) <= tolerance else "no"]
-        yield [*labels, f"{n:.0f}", column.heading, *shown]
+            texts[-2:] = [f"{tolerance:.{digits}f}", "yes" if abs(difference) <= tolerance else "no"]
+        yield [*names, f"{n:.0f}", column.heading, *texts]

@@ -1,150 +1,138 @@
-"""Records -> one table a task: mean and standard error over seeds, in the order of the headline score."""
+"""Records grouped by task, and what a column of a table shows of them."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
-import pandas as pd
+from bbh_bench.records.record import Check, Direction, Record, TaskInfo
 
-from bbh_bench.records.record import Record
-
-CLEAR = 2.0  # combined standard errors between the best and the next
+COST = "cost/"
+"""Precedes the names of costs, to tell them from scores."""
+Curve = dict[str, list[float]]
+"""Columns of equal length; the first one is the horizontal axis."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column: where its value comes from, and how it is shown."""
+    """One column of a table: which value of a record it shows, and how."""
 
     heading: str
-    key: str
-    """A score's name, or ``cost:`` and a cost's name."""
+    name: str
+    """Name of a score, or ``cost/`` and the name of a cost."""
     decimals: int = 3
     factor: float = 1.0
-    better: str = "neither"
+    """Values are multiplied by it."""
+    direction: Direction = "neither"
 
     @property
-    def of_robustness(self) -> bool:
-        """Whether its figures mean something only where the audit of the attacks passed."""
-        return self.key.startswith(("attack/", "robust/"))
+    def depends_on_audit(self) -> bool:
+        """Whether its values can only be trusted if the attacks passed their audit."""
+        return self.name.startswith(("attack/", "robust/"))
 
     def value(self, record: Record) -> float:
-        """NaN where the record has no such value: a method that can't be attacked, a data set that was absent."""
-        values = record.cost if self.key.startswith("cost:") else record.scores
-        return values.get(self.key.removeprefix("cost:"), math.nan) * self.factor
+        """NaN if the record has no such value, for example because its posterior could not be attacked."""
+        if not self.name.startswith(COST):
+            return record.scores.get(self.name, math.nan) * self.factor
+        cost = self.name.removeprefix(COST)
+        if cost.startswith("attack/") and not was_attacked(record):
+            return math.nan  # stored as 0 seconds
+        return record.cost.get(cost, math.nan) * self.factor
+
+
+@dataclass(frozen=True)
+class FailedCheck:
+    """A check of the audit that a record failed."""
+
+    seed: int
+    name: str
+    check: Check
 
 
 @dataclass(frozen=True)
 class TaskRecords:
-    """The records of one version of one task with one fingerprint."""
+    """The records of one version of a task with one fingerprint. There is at least one."""
 
     records: list[Record]
 
     @property
-    def head(self) -> Record:
-        """Any of them: they agree about the task."""
-        return self.records[0]
+    def task(self) -> TaskInfo:
+        """As the first record describes it. All of them have the same fingerprint."""
+        return self.records[0].task
 
     @property
     def finished(self) -> list[Record]:
-        """Those with scores."""
-        return [record for record in self.records if record.status == "finished"]
+        """Records with scores."""
+        return [record for record in self.records if record.finished]
 
     @property
     def failed(self) -> list[Record]:
-        """Those without."""
-        return [record for record in self.records if record.status == "failed"]
+        """Records of failed cells."""
+        return [record for record in self.records if not record.finished]
 
     def has(self, name: str) -> bool:
-        """Whether any record has this score or curve."""
+        """Whether any record has a score or a curve of this name."""
         return any(name in record.scores or name in record.curves for record in self.finished)
 
-    def curves(self, name: str, method: str | None = None) -> list[dict[str, list[float]]]:
-        """The curves of this name, of one method or of all."""
+    def score_names(self, prefix: str = "") -> list[str]:
+        """Names of the scores that start with ``prefix``, in the order of the records."""
+        names = [name for record in self.finished for name in record.scores if name.startswith(prefix)]
+        return list(dict.fromkeys(names))
+
+    def curve_names(self, prefix: str) -> list[str]:
+        """Names of the curves that start with ``prefix``, in the order of the records."""
+        names = [name for record in self.finished for name in record.curves if name.startswith(prefix)]
+        return list(dict.fromkeys(names))
+
+    def curves(self, name: str, method: str | None = None) -> list[Curve]:
+        """The curves of this name, of one method or of all methods."""
         return [
             record.curves[name]
             for record in self.finished
-            if name in record.curves and method in (None, record.method["name"])
+            if name in record.curves and method in (None, record.method.name)
         ]
 
-    def outliers(self) -> list[str]:
-        """Names of the outlier sets, in the order of the records."""
-        names = [
-            name.split("/")[1] for record in self.finished for name in record.scores if name.startswith("outlier/")
-        ]
-        return list(dict.fromkeys(names))
+    def ood_sets(self) -> list[str]:
+        """Names of the out-of-distribution sets."""
+        return list(dict.fromkeys(name.split("/")[1] for name in self.score_names("ood/")))
 
     def attacks(self) -> list[str]:
-        """Names of the attacks."""
-        names = [name.split("/")[1] for record in self.finished for name in record.curves if name.startswith("attack/")]
-        return list(dict.fromkeys(names))
+        """Names of the attacks that were run."""
+        return [name.removeprefix("attack/") for name in self.curve_names("attack/")]
 
-    def norms(self) -> dict[str, str]:
-        """Each attack's norm."""
-        return {attack["name"]: attack["norm"] for record in self.finished for attack in record.task.get("attacks", [])}
-
-    def unsound(self, method: str) -> list[tuple[int, str, dict[str, Any]]]:
-        """What failed of a method's audits: the seed, the item's name, and the item."""
-        return [
-            (record.seed, name, check)
-            for record in self.finished
-            for name, check in record.audit.items()
-            if record.method["name"] == method and check["verdict"] == "fail"
-        ]
+    def attack_norms(self) -> dict[str, str]:
+        """The norm of each attack, ``linf`` or ``l2``, by the attack's name."""
+        return {attack["name"]: attack["norm"] for record in self.finished for attack in record.task.attacks}
 
     def shifts(self) -> tuple[list[str], list[str]]:
-        """Names of the shifts of many images, and of those of a single one, whose classes' probabilities are shown."""
-        curves = {
-            name.split("/")[1]: "p(0)" in curve
-            for record in self.finished
-            for name, curve in record.curves.items()
-            if name.startswith("shift/")
-        }
-        return [name for name, single in curves.items() if not single], [name for name in curves if curves[name]]
+        """Names of the shifts of many images, and of those of a single image, which have class probabilities."""
+        names = [name.removeprefix("shift/") for name in self.curve_names("shift/")]
+        single = [name for name in names if "p(0)" in self.curves(f"shift/{name}")[0]]
+        return [name for name in names if name not in single], single
 
-    def better(self, score: str) -> str:
-        """lower, higher or neither."""
-        return next(
-            (r.better.get(score.rpartition("/")[2], "neither") for r in self.finished if score in r.scores), "neither"
-        )
+    def failed_checks(self, method: str) -> list[FailedCheck]:
+        """Checks of the audit that a method failed, over all seeds."""
+        return [
+            FailedCheck(record.seed, name, check)
+            for record in self.finished
+            for name, check in record.audit.items()
+            if record.method.name == method and check.verdict == "fail"
+        ]
+
+    def direction(self, score: str) -> Direction:
+        """Which values of a score are better."""
+        directions = (record.directions for record in self.finished if score in record.scores)
+        return next((known.get(score.rpartition("/")[2], "neither") for known in directions), "neither")
+
+
+def was_attacked(record: Record) -> bool:
+    """Whether the record has scores under attack."""
+    return any(name.startswith("attack/") for name in record.curves)
 
 
 def by_task(records: list[Record]) -> list[TaskRecords]:
-    """Group records by task, version and fingerprint: numbers from different definitions never share a table."""
+    """Group records by task, version and fingerprint: values from different task definitions cannot be compared."""
 
     def key(record: Record) -> tuple[str, int, str]:
-        return record.task["name"], record.task["version"], record.task["fingerprint"]
+        return record.task.name, record.task.version, record.task.fingerprint
 
     return [TaskRecords(list(group)) for _, group in groupby(sorted(records, key=key), key=key)]
-
-
-def order(group: TaskRecords) -> list[str]:
-    """Methods by the mean of the headline score, best first."""
-    headline = group.head.task["headline"]
-    frame = _frame(group, lambda record: record.scores.get(headline, math.nan))
-    means = frame.groupby("method")["value"].mean()
-    return list(means.sort_values(ascending=group.better(headline) != "higher", kind="stable").index)
-
-
-def statistics(group: TaskRecords, column: Column) -> pd.DataFrame:
-    """Mean, standard error (NaN for one seed) and n of a column, indexed by method."""
-    frame = _frame(group, column.value).dropna()
-    return frame.groupby("method")["value"].agg(["mean", "sem", "count"])
-
-
-def clear_best(stats: pd.DataFrame, better: str) -> str | None:
-    """The method whose mean is ahead of every other by more than two combined standard errors; None where noise may decide."""
-    if better == "neither" or len(stats) < 2 or stats["sem"].isna().any():
-        return None
-    ranked = stats.sort_values("mean", ascending=better == "lower")
-    first, rest = ranked.iloc[0], ranked.iloc[1:]
-    gap = (rest["mean"] - first["mean"]).abs()
-    noise = (rest["sem"] ** 2 + first["sem"] ** 2) ** 0.5
-    return str(ranked.index[0]) if (gap > CLEAR * noise).all() else None
-
-
-def _frame(group: TaskRecords, value: Callable[[Record], float]) -> pd.DataFrame:
-    return pd.DataFrame(
-        [(record.method["name"], float(value(record))) for record in group.finished], columns=["method", "value"]
-    )

@@ -1,0 +1,139 @@
+"""Which columns the tables of a task have, by the task's kind."""
+
+import math
+
+from bbh_bench.leaderboard.rendering import score_column
+from bbh_bench.leaderboard.tables import COST, Column, TaskRecords
+
+NORMS = {"linf": "L∞", "l2": "L2"}
+"""Names of norms in records, and as they are written."""
+RELATIVE_FIT_COST = Column("relative cost (MAP = 1)", f"{COST}fit/relative", 1)
+COSTS = [
+    RELATIVE_FIT_COST,
+    Column("fit, s", f"{COST}fit/seconds", 1),
+    Column("1,000 images, MAP steps", f"{COST}predict/steps_per_1000", 1),
+    Column("1,000 images, s", f"{COST}predict/seconds_per_1000", 3),
+    Column("attacks (MAP = 1)", f"{COST}attack/relative", 2),
+    Column("attacks, s", f"{COST}attack/seconds", 1),
+    Column("peak memory, MiB", f"{COST}peak_memory_bytes", 0, 2.0**-20),
+    Column("parameters", f"{COST}parameters", 0),
+]
+SIGNIFICANT_DIGITS = 4
+"""Of the scores of a task whose kind is not known here."""
+
+
+def main_columns(group: TaskRecords) -> list[Column]:
+    """The first table of a task."""
+    if group.task.kind == "classification":
+        columns = _classification(group)
+    elif group.task.kind == "regression":
+        columns = _regression(group)
+    else:
+        columns = _all_scores(group)
+    return [*columns, RELATIVE_FIT_COST]
+
+
+def _classification(group: TaskRecords) -> list[Column]:
+    columns = [
+        score_column(group, "error %", "test/error", 2, 100),
+        score_column(group, "NLL", "test/nll", 4),
+        score_column(group, "ECE", "test/ece", 4),
+        score_column(group, "entropy AUC", "test/entropy_auc"),
+    ]
+    for name in group.ood_sets()[:1]:
+        columns.append(score_column(group, "OOD entropy AUC", f"ood/{name}/entropy_auc"))
+        columns.append(score_column(group, "OOD AUROC", f"ood/{name}/auroc"))
+    return [*columns, *robustness_columns(group, "linf")]
+
+
+def _regression(group: TaskRecords) -> list[Column]:
+    known = [
+        score_column(group, "RMSE inside", "inside/rmse", 2),
+        score_column(group, "NLL inside", "inside/nll"),
+        score_column(group, "NLL on the grid", "grid/nll", 2),
+        *[score_column(group, f"coverage of {k} %", f"inside/coverage{k}", 1, 100) for k in (50, 90, 95)],
+        score_column(group, "95 % width outside", "outside/width", 1),
+    ]
+    names = {column.name for column in known}
+    return [*known, *[column for column in _all_scores(group) if column.name not in names]]
+
+
+def _all_scores(group: TaskRecords) -> list[Column]:
+    """Every score under its own name, the headline first."""
+    headline = group.task.headline
+    names = sorted(group.score_names(), key=lambda name: name != headline)
+    return [score_column(group, name, name, _decimals(group, name)) for name in names]
+
+
+def _decimals(group: TaskRecords, name: str) -> int:
+    """So many that the largest value has ``SIGNIFICANT_DIGITS``; 1 to 8, so that standard errors are shown."""
+    largest = max(abs(record.scores.get(name, 0.0)) for record in group.finished)
+    if largest == 0:
+        return 1
+    return min(8, max(1, SIGNIFICANT_DIGITS - 1 - math.floor(math.log10(largest))))
+
+
+def robustness_columns(group: TaskRecords, norm: str) -> list[Column]:
+    """The worst case over the attacks of a norm."""
+    epsilons = [name.partition("@")[2] for name in group.score_names(f"robust/{norm}/accuracy@")]
+    return [
+        *[
+            score_column(group, f"robust accuracy at ε = {e}, %", f"robust/{norm}/accuracy@{e}", 1, 100)
+            for e in epsilons
+        ],
+        score_column(group, "attack degradation, points", f"robust/{norm}/degradation", 1, 100),
+        score_column(group, "robust-accuracy AUC", f"robust/{norm}/robust_accuracy_auc"),
+    ]
+
+
+def in_distribution_columns(group: TaskRecords) -> list[Column]:
+    """A classification on its test set."""
+    return [
+        score_column(group, "error %", "test/error", 2, 100),
+        score_column(group, "NLL", "test/nll", 4),
+        score_column(group, "Brier", "test/brier", 4),
+        score_column(group, "ECE", "test/ece", 4),
+        *_entropy_columns(group, "test"),
+        *_third_party_columns(group, "test/"),
+    ]
+
+
+def ood_columns(group: TaskRecords, name: str) -> list[Column]:
+    """A classification on one out-of-distribution set."""
+    auc, *entropies = _entropy_columns(group, f"ood/{name}")
+    return [
+        auc,
+        score_column(group, "AUROC", f"ood/{name}/auroc"),
+        score_column(group, "AUPR", f"ood/{name}/aupr"),
+        score_column(group, "FPR95", f"ood/{name}/fpr95"),
+        *entropies,
+        *_third_party_columns(group, f"ood/{name}/"),
+    ]
+
+
+def other_columns(group: TaskRecords) -> list[Column]:
+    """Scores of a classification that no other table shows."""
+    shown = ("test/", "ood/", "attack/", "robust/")
+    return [column for column in _all_scores(group) if not column.name.startswith(shown)]
+
+
+def _entropy_columns(group: TaskRecords, images: str) -> list[Column]:
+    return [
+        score_column(group, "entropy AUC", f"{images}/entropy_auc"),
+        score_column(group, "entropy", f"{images}/entropy"),
+        score_column(group, "expected entropy", f"{images}/expected_entropy"),
+        score_column(group, "mutual information", f"{images}/mutual_information", 4),
+    ]
+
+
+BUILT_IN = {
+    *("error", "nll", "brier", "ece", "entropy_auc", "entropy", "expected_entropy", "mutual_information"),
+    *("auroc", "aupr", "fpr95"),
+}
+"""Last parts of the names of scores that have a column of their own."""
+
+
+def _third_party_columns(group: TaskRecords, prefix: str) -> list[Column]:
+    """Scores of metrics that are not built in."""
+    metrics = {name: name.removeprefix(prefix) for name in sorted(group.score_names(prefix))}
+    return [score_column(group, metric, name) for name, metric in metrics.items() if metric not in BUILT_IN]

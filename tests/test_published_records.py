@@ -1,0 +1,74 @@
+"""The published records and their board: they agree with the installed tasks and with what the methods are known to reach."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bbh_bench.api import task_fingerprint
+from bbh_bench.leaderboard import FILE, board
+from bbh_bench.records.store import Store
+
+PUBLISHED = Path(__file__).parents[1] / "leaderboard"
+
+
+def test_the_published_board_is_what_its_records_render_to():
+    records = Store(PUBLISHED).some_records()
+    assert (PUBLISHED / FILE).read_text() == board(records)
+    assert all(record.status == "finished" for record in records)
+
+
+def test_the_published_records_are_of_the_installed_tasks(builtin):
+    for record in Store(PUBLISHED).records():
+        assert record.task.fingerprint == task_fingerprint(builtin.tasks[record.task.name]), record.path
+
+
+def test_the_published_scores_are_what_their_predictions_give(builtin, metrics):
+    store = Store(PUBLISHED)
+    for record in store.records():
+        scored = builtin.tasks[record.task.name].score(store.arrays(record), metrics)
+        assert scored.scores == pytest.approx(record.scores, rel=1e-9)
+        assert scored.curves.keys() == record.curves.keys()
+        for name, curve in scored.curves.items():
+            assert curve == {column: pytest.approx(values, rel=1e-9) for column, values in record.curves[name].items()}
+
+
+def test_the_published_results_on_mnist_are_those_of_a_well_trained_lenet():
+    """What a LeNet of five epochs is known to reach; three seeds each."""
+    records = [r for r in Store(PUBLISHED).records() if r.task.name == "mnist-short"]
+
+    def mean(method, score):
+        values = [r.scores[score] for r in records if r.method.name == method]
+        assert len(values) == 3
+        return np.mean(values)
+
+    def errors(method):
+        return [r.scores["test/error"] for r in records if r.method.name == method]
+
+    for method, limit in {"bbb": 0.02, "mnf": 0.02, "bbh": 0.02, "bbh-sliced": 0.04, "bbh-single": 0.04}.items():
+        assert errors(method), method
+        assert max(errors(method)) <= limit, method
+    assert mean("map", "test/error") <= 0.014
+    assert mean("ensemble", "test/error") <= 0.011
+    assert mean("dropout", "test/error") <= 0.015
+    assert mean("ensemble", "ood/notmnist/entropy_auc") < mean("map", "ood/notmnist/entropy_auc")
+
+
+@pytest.mark.parametrize("task", ["digits5", "toy"])
+def test_the_published_board_has_every_built_in_method_with_three_seeds(builtin, task):
+    records = [r for r in Store(PUBLISHED).records() if r.task.name == task]
+    assert list(builtin.methods)
+    for method in builtin.methods:
+        own = [r for r in records if r.method.name == method]
+        assert len(own) >= 3, method
+        assert all(r.scores.get("test/error", 0) <= 0.06 for r in own), method
+
+
+def test_every_published_record_that_was_attacked_says_how_and_has_its_audit():
+    for record in Store(PUBLISHED).records():
+        attacked = {name.split("/")[1] for name in record.curves if name.startswith("attack/")}
+        assert attacked == {attack["name"] for attack in record.task.attacks}
+        if attacked:
+            assert record.task.threat_model["version"] == 1
+            assert {check.verdict for check in record.audit.values()} <= {"pass", "fail"}, record.path
+            assert len(record.audit) == 10
