@@ -37,6 +37,7 @@ REQUIREMENTS: dict[str, Requirements] = {
         "samples": (lambda value: value >= 1, "an integer from 1 on"),
         "access": (lambda value: value in ("white", "black", "transfer"), "'white', 'black' or 'transfer'"),
         "images": (lambda value: value is None or (isinstance(value, int) and value > 0), "a positive integer or None"),
+        "surrogate": (lambda value: value is None or callable(getattr(value, "fit", None)), "a method or None"),
         "algorithm": (lambda value: isinstance(value, AttackAlgorithm), "a bbh_bench.AttackAlgorithm"),
     },
     "metric": {

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bbh_bench.api import Metric
-from bbh_bench.plugins import Catalogue, plugins
+from bbh_bench.plugins import Plugins, load_plugins
 
 
 @pytest.fixture(scope="session")
@@ -20,14 +20,14 @@ def data() -> Path:
 
 
 @pytest.fixture
-def builtin() -> Catalogue:
-    """The built-in plugins alone, in a fresh manager."""
-    return plugins(external=False).catalogue()
+def builtin() -> Plugins:
+    """The built-in plugins only."""
+    return load_plugins(external=False)
 
 
 @pytest.fixture
-def metrics(builtin: Catalogue) -> list[Metric]:
-    return builtin.metrics.things()
+def metrics(builtin: Plugins) -> list[Metric]:
+    return builtin.metrics.values()
 
 
 @pytest.fixture
@@ -37,5 +37,5 @@ def cpu() -> torch.device:
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
-    """Small networks gain nothing from a second thread, and on a busy machine they wait for it."""
+    """Small networks gain nothing from a second thread, and wait for it on a busy machine."""
     torch.set_num_threads(1)

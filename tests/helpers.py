@@ -1,17 +1,32 @@
-"""A task so small that a cell takes a moment, a method that fails, and a regression whose posterior is known."""
+"""A task whose cells take a moment, a method that fails, and a regression whose posterior is known in closed form."""
 
 from dataclasses import dataclass, replace
 
+import msgspec
 import torch
 from torch import nn
 
 from bbh_bench.api import Problem
-from bbh_bench.attacks.algorithms import Fgsm
+from bbh_bench.attacks.builtin import FGSM
 from bbh_bench.methods.map import Map
+from bbh_bench.plugins import load_plugins
+from bbh_bench.records.record import (
+    SCHEMA,
+    Hardware,
+    MethodInfo,
+    Package,
+    Predictions,
+    Provenance,
+    Record,
+    TaskInfo,
+)
+from bbh_bench.running.context import RunContext
+from bbh_bench.running.plan import plan
+from bbh_bench.running.provenance import provenance
 from bbh_bench.tasks import digits5
 
 TINY = replace(
-    digits5.TASK, name="tiny", title="a tiny task", version=1, epochs=3, draws=4, attacked=40, attacks=(Fgsm(),)
+    digits5.TASK, name="tiny", title="a tiny task", version=1, epochs=3, samples=4, attacked=40, attacks=(FGSM,)
 )
 QUICK = Map(name="quick", lr=0.01)
 
@@ -21,6 +36,7 @@ class Failing:
     """A method whose fit raises."""
 
     name: str = "failing"
+    version: int = 1
     message: str = "out of luck"
 
     def fit(self, problem):
@@ -94,3 +110,77 @@ def linear_regression():
     x = torch.randn(20, 3, generator=generator) @ torch.tensor([[1.0, 0.6, 0], [0, 0.8, 0.5], [0, 0, 1]])
     y = x @ torch.tensor([1.0, -0.5, 0.3]) + 0.2 + 0.7 * torch.randn(20, generator=generator)
     return LinearRegression(x, y, noise=0.7)
+
+
+def planned(task, method, seed=0, **changes):
+    """The cell of one method, task and seed."""
+    (cell,) = plan(load_plugins(external=False), [task], [method], [seed])
+    return replace(cell, **changes)
+
+
+def context(device="cpu", posteriors=None):
+    """What a run with the built-in metrics would give its cells."""
+    metrics = tuple(load_plugins(external=False).metrics.values())
+    return RunContext(torch.device(device), metrics, provenance(torch.device(device), {"bbh-bench"}), posteriors)
+
+
+class NoProgress:
+    """A ``CellProgress`` that ignores everything."""
+
+    def stage(self, name):
+        pass
+
+    def fitting(self, fraction, loss):
+        pass
+
+
+def synthetic_record(**changes):
+    """A finished record of a task ``t``, version 2, a method ``m`` and seed 3, with changes to its fields."""
+    hardware = Hardware(
+        system="Linux", processor="a processor", cores=2, threads=1, memory_bytes=None, accelerator=None, vector="AVX2"
+    )
+    provenance = Provenance(
+        packages={"bbh-bench": "0", "torch": None},
+        python="3.11",
+        commit=None,
+        dirty=None,
+        diff=None,
+        command="bbh-bench run",
+        device="cpu",
+        hardware=hardware,
+        started="2026-01-01T00:00:00Z",
+        fit=None,
+    )
+    record = Record(
+        schema=SCHEMA,
+        status="finished",
+        task=TaskInfo(
+            name="t",
+            version=2,
+            kind="classification",
+            title="T",
+            headline="test/nll",
+            fingerprint="f",
+            attacks=[],
+            threat_model=None,
+        ),
+        method=MethodInfo(
+            name="m",
+            version=1,
+            description="a method",
+            hyperparameters={},
+            package=Package(name="p", version="1", commit=None, dirty=None),
+            source=None,
+        ),
+        seed=3,
+        scores={"test/nll": 0.1 + 0.2},
+        directions={"nll": "lower"},
+        curves={},
+        audit={},
+        cost={"fit/seconds": 1.5},
+        warnings=[],
+        predictions=Predictions(file="seed3.npz", sha256="0" * 64),
+        provenance=provenance,
+        error=None,
+    )
+    return msgspec.structs.replace(record, **changes)

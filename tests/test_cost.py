@@ -1,13 +1,12 @@
-"""The yardstick and the memory that a cell takes."""
+"""Cost relative to the reference workload, and the memory that a cell takes."""
 
 import time
-from types import SimpleNamespace
 
 import pytest
 import torch
 
 from bbh_bench.running.cost import PeakMemory, costs, reference_steps
-from bbh_bench.running.posterior_cache import Fitted
+from bbh_bench.running.posterior_cache import Fit
 from bbh_bench.running.stages import Stages
 from bbh_bench.testing import small_problem
 
@@ -33,17 +32,18 @@ def test_costs_are_ratios_to_the_reference(cpu):
         time.sleep(0.01)
     with stages("attack/a", images=10):
         time.sleep(0.01)
-    with stages("judge/a", images=10):
+    with stages("evaluate/a", images=10):
         time.sleep(0.02)
-    fitted = Fitted(SimpleNamespace(parameters=7), stages.seconds["fit"], [0.01], 0, {})
-    cost = costs(stages, [0.004, 0.005, 0.006, 5.0, 0.001], problem, fitted)
+    fit = Fit(None, stages.seconds["fit"], [0.01], 0, None)
+    cost = costs(stages, [0.004, 0.005, 0.006, 5.0, 0.001], problem, fit, parameters=7)
     assert cost["reference/step_seconds"] == 0.005
-    assert cost["fit/fits"] == pytest.approx(stages.seconds["fit"] / 0.06)
+    assert cost["fit/relative"] == pytest.approx(stages.seconds["fit"] / 0.06)
     assert cost["predict/seconds_per_1000"] == pytest.approx(2 * stages.seconds["predict"])
     assert cost["predict/steps_per_1000"] == pytest.approx(400 * stages.seconds["predict"])
-    assert cost["attack/seconds"] == pytest.approx(stages.seconds["attack/a"] + stages.seconds["judge/a"])
-    assert cost["attack/fits"] == pytest.approx(cost["attack/seconds"] / 0.03)
+    assert cost["attack/seconds"] == pytest.approx(stages.seconds["attack/a"] + stages.seconds["evaluate/a"])
+    assert cost["attack/relative"] == pytest.approx(cost["attack/seconds"] / 0.03)
     assert cost["parameters"] == 7
+    assert "parameters" not in costs(stages, [0.005], problem, fit, parameters=None)
 
 
 def test_reference_steps_are_timed_one_by_one():

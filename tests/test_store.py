@@ -2,40 +2,20 @@
 
 import hashlib
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers import synthetic_record
+from msgspec.structs import replace
 
 from bbh_bench.errors import RecordError
-from bbh_bench.records.record import SCHEMA, Record
+from bbh_bench.records.record import SCHEMA, Predictions, Record
 from bbh_bench.records.store import Store, write_atomically
 
 
 @pytest.fixture
 def record():
-    return Record(
-        schema=SCHEMA,
-        status="finished",
-        task={"name": "t", "version": 2, "title": "T", "headline": "test/nll", "fingerprint": "f"},
-        method={"name": "m", "distribution": "d", "line": "a method", "hyperparameters": {}},
-        seed=3,
-        scores={"test/nll": 0.1 + 0.2},
-        better={"nll": "lower"},
-        curves={},
-        audit={},
-        cost={"fit/seconds": 1.5},
-        predictions={"file": "seed3.npz", "sha256": "0" * 64},
-        provenance={
-            **dict.fromkeys(["commit", "dirty"]),
-            "packages": {"bbh-bench": "0", "torch": None},
-            "command": "bbh-bench run",
-            "device": "cpu",
-            "started": "2026-01-01T00:00:00Z",
-            "hardware": {"accelerator": None, "processor": "a processor", "threads": 1},
-        },
-        error={},
-    )
+    return synthetic_record()
 
 
 def test_what_is_put_is_read_back_to_the_last_bit(record, tmp_path):
@@ -75,35 +55,39 @@ def broken(change):
 @pytest.mark.parametrize(
     ("damage", "complaint"),
     [
-        (lambda path: path.write_text(path.read_text()[:-9]), "can't be read"),
-        (lambda path: path.write_text("[]"), "no schema number"),
-        (lambda path: path.write_bytes(b"\xff\xfe"), "can't be read"),
+        (lambda path: path.write_text(path.read_text()[:-9]), "cannot be read"),
+        (lambda path: path.write_text("[]"), "no valid schema number"),
+        (lambda path: path.write_bytes(b"\xff\xfe"), "cannot be read"),
         (broken(lambda c: c.update(schema=SCHEMA + 1)), "Upgrade it: pip install --upgrade bbh-bench"),
-        (broken(lambda c: c.update(schema=0)), "never was"),
-        (broken(lambda c: c.update(audit={"a": {"verdict": "perhaps"}})), "damaged"),
-        (broken(lambda c: c.update(schema=True)), "no schema number"),
-        (broken(lambda c: c["scores"].clear()), "damaged"),
-        (broken(lambda c: c["provenance"].pop("hardware")), "damaged"),
-        (broken(lambda c: c["predictions"].clear()), "damaged"),
-        (broken(lambda c: c["curves"].update(a={"x": [1, 2], "y": [1]})), "damaged"),
-        (lambda path: path.write_text(path.read_text().replace("0.30000000000000004", "NaN")), "can't be read"),
-        (broken(lambda c: c.pop("scores")), r"missing or unknown fields \(scores\)"),
-        (broken(lambda c: c["scores"].update(x="0.1")), "damaged"),
-        (broken(lambda c: c["task"].pop("fingerprint")), "damaged"),
-        (broken(lambda c: c.update(status="perhaps")), "damaged"),
-        (broken(lambda c: c.update(scores=None)), "damaged"),
-        (broken(lambda c: c.update(curves=None)), "damaged"),
-        (broken(lambda c: c.update(better=None)), "damaged"),
-        (broken(lambda c: c["task"].update(name=7)), "damaged"),
-        (broken(lambda c: c["task"].update(fingerprint=None)), "damaged"),
-        (broken(lambda c: c["predictions"].update(file="../../x.npz")), "damaged"),
-        (broken(lambda c: c["provenance"].update(packages={})), "damaged"),
-        (broken(lambda c: c["method"].update(name="n")), "says that it is"),
+        (broken(lambda c: c.update(schema=0)), "no valid schema number"),
+        (broken(lambda c: c.update(audit={"a": {"verdict": "perhaps"}})), r"perhaps.*\$\.audit"),
+        (broken(lambda c: c.update(schema=True)), "no valid schema number"),
+        (broken(lambda c: c.update(schema=2)), "damaged"),
+        (broken(lambda c: c["scores"].clear()), "lack the headline, test/nll"),
+        (broken(lambda c: c["provenance"].pop("hardware")), r"`hardware`.*\$\.provenance"),
+        (broken(lambda c: c.update(predictions=None)), "predictions of a finished record must be in 'seed3.npz'"),
+        (broken(lambda c: c["curves"].update(a={"x": [1, 2], "y": [1]})), "'a' have different lengths"),
+        (lambda path: path.write_text(path.read_text().replace("0.30000000000000004", "NaN")), "cannot be read"),
+        (lambda path: path.write_text(path.read_text().replace("0.30000000000000004", "1e999")), "cannot be read"),
+        (broken(lambda c: c.pop("scores")), "missing required field `scores`"),
+        (broken(lambda c: c.update(extra=1)), "unknown field `extra`"),
+        (broken(lambda c: c["scores"].update(x="0.1")), r"got `str`.*\$\.scores"),
+        (broken(lambda c: c["task"].pop("fingerprint")), r"`fingerprint`.*\$\.task"),
+        (broken(lambda c: c.update(status="perhaps")), "perhaps"),
+        (broken(lambda c: c.update(scores=None)), r"\$\.scores"),
+        (broken(lambda c: c.update(curves=None)), r"\$\.curves"),
+        (broken(lambda c: c.update(directions=None)), r"\$\.directions"),
+        (broken(lambda c: c["task"].update(name=7)), r"\$\.task\.name"),
+        (broken(lambda c: c["task"].update(fingerprint=None)), r"\$\.task\.fingerprint"),
+        (broken(lambda c: c["predictions"].update(file="../../x.npz")), "must be in 'seed3.npz'"),
+        (broken(lambda c: c["provenance"].update(packages=[])), r"\$\.provenance\.packages"),
+        (broken(lambda c: c.update(status="failed")), "must have an error"),
+        (broken(lambda c: c["method"].update(name="n")), "must be in|says that it is"),
     ],
 )
 def test_a_record_that_is_not_whole_is_refused_by_name(record, tmp_path, damage, complaint):
     store = Store(tmp_path)
-    store.put(record, {})
+    store.put(record, {"test/labels": np.uint8([1])})
     damage(tmp_path / record.path)
     with pytest.raises(RecordError, match=complaint) as caught:
         store.records()
@@ -115,15 +99,15 @@ def test_predictions_that_are_missing_or_changed_are_refused(record, tmp_path):
     stored = store.put(record, {"test/labels": np.uint8([1])})
     path = tmp_path / "t/v2/m/seed3.npz"
     path.write_bytes(path.read_bytes() + b"x")
-    with pytest.raises(RecordError, match="aren't those of their record"):
+    with pytest.raises(RecordError, match="are not those of their record"):
         store.arrays(stored)
     path.unlink()
-    with pytest.raises(RecordError, match="can't be read"):
+    with pytest.raises(RecordError, match="cannot be read"):
         store.arrays(stored)
     path.write_bytes(b"no arrays")
     digest = hashlib.sha256(b"no arrays").hexdigest()
-    with pytest.raises(RecordError, match="are no arrays"):
-        store.arrays(replace(stored, predictions=stored.predictions | {"sha256": digest}))
+    with pytest.raises(RecordError, match="cannot be unpacked"):
+        store.arrays(replace(stored, predictions=Predictions(file="seed3.npz", sha256=digest)))
 
 
 def test_numbers_that_are_not_finite_never_reach_a_record(record, tmp_path):
@@ -137,12 +121,18 @@ def test_no_folder_no_records(tmp_path):
         Store(tmp_path / "nowhere").records()
 
 
-def test_a_record_from_before_audits_is_read_as_one_without(record, tmp_path):
-    store = Store(tmp_path)
-    store.put(record, {})
-    path = tmp_path / record.path
-    content = json.loads(path.read_text())
-    del content["audit"]
-    path.write_text(json.dumps(content | {"schema": 1}))
-    (held,) = store.records()
-    assert held == replace(record, audit={})
+@pytest.mark.parametrize(
+    ("path", "complaint"),
+    [
+        ("nowhere.json", r"nowhere\.json' cannot be read.*Check the path"),
+        ("t/v2/m", r"Name a record in it, such as '.*t/v2/m/seed3\.json'"),
+        ("empty", "It contains no records"),
+    ],
+)
+def test_a_path_that_is_no_record_is_explained(record, tmp_path, path, complaint):
+    """Nothing is to be deleted where there is nothing."""
+    Store(tmp_path).put(record, {"test/labels": np.uint8([1])})
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RecordError, match=complaint) as caught:
+        Record.read(tmp_path / path)
+    assert "elete" not in str(caught.value)
