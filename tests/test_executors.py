@@ -141,7 +141,7 @@ def test_an_observer_learns_what_cells_do(run):
     some = cells(Straight(), Talking(), task=Line())
     assert all(result.record.finished for _, result in run(some, observer=observer))
     for cell in some:
-        assert [event for event in observer.events if event[0] == str(cell)][0] == (str(cell), "started")
+        assert next(event for event in observer.events if event[0] == str(cell)) == (str(cell), "started")
         assert observer.of(cell, "stage") == [("fit",), ("predict",)]
         fractions = [fraction for fraction, _ in observer.of(cell, "fitting")]
         assert fractions == sorted(fractions)
