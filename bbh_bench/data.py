@@ -1,8 +1,9 @@
-"""Data sets as tensors: read, checked against their digests, and downloaded where they are missing."""
+"""Data files: read, checked against their digests, downloaded if they are missing; and subsets of data sets."""
 
+import gzip
 import hashlib
 import os
-import shutil
+import sys
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +11,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from urllib.error import HTTPError
 
 import numpy as np
 import torch
@@ -18,128 +18,174 @@ from torch import Tensor
 
 from bbh_bench.errors import ContractError, DataError
 
+RETRIES = 3
+"""After a download that failed, with waits of 1, 2 and 3 seconds."""
+
 _sealed: ContextVar[str] = ContextVar("sealed", default="")
 
 
 @contextmanager
-def sealed(why: str) -> Iterator[None]:
-    """Refuse to open any data set inside: a method gets its ``Problem`` and no test data."""
-    token = _sealed.set(why)
+def sealed(user: str) -> Iterator[None]:
+    """Within this context ``user``, such as a method, cannot load a data set: it has its ``Problem`` and needs no test data."""
+    token = _sealed.set(user)
     try:
         yield
     finally:
         _sealed.reset(token)
 
 
-def check_open(what: str) -> None:
-    """Called by every loader. Raises ``ContractError`` inside ``sealed``."""
+def check_open(name: str) -> None:
+    """Every loader calls it with the name of its data set. Raises ``ContractError`` within ``sealed``."""
     if _sealed.get():
-        raise ContractError(f"{_sealed.get()} asked for the data set '{what}'; use what the Problem holds.")
+        raise ContractError(f"{_sealed.get()} asked for the data set '{name}'; use the data of the Problem.")
 
 
 def data_folder(option: str | None = None) -> Path:
-    """The folder of ``--data``, else of ``$BBH_BENCH_DATA``, else the user's cache.
+    """The folder of ``--data``, else of the variable ``BBH_BENCH_DATA``, else one in the user's cache.
 
-    Raises ``DataError`` where a folder that is named doesn't exist.
+    Raises ``DataError`` if the option or the variable names a folder that does not exist.
     """
-    named = option or os.environ.get("BBH_BENCH_DATA")
-    if named:
-        if not Path(named).is_dir():
+    path = option or os.environ.get("BBH_BENCH_DATA")
+    if path:
+        if not Path(path).is_dir():
             source = "--data" if option else "the variable BBH_BENCH_DATA"
-            raise DataError(f"The data folder '{named}', named by {source}, doesn't exist; create it or name another.")
-        return Path(named)
-    from platformdirs import user_cache_path  # noqa: PLC0415  (most runs name the folder, or need none)
+            raise DataError(f"The data folder '{path}', named by {source}, does not exist; create it or name another.")
+        return Path(path)
+    from platformdirs import user_cache_path
 
     return user_cache_path("bbh_bench") / "data"
 
 
 @dataclass(frozen=True)
 class DataFile:
-    """One file of a data set, laid out as torchvision lays it out, with the digest of its unpacked bytes."""
+    """One file of a data set, in torchvision's folder layout, with the digest of its unpacked bytes."""
 
     path: str
+    """Relative to the data folder."""
     sha256: str
     url: str
-    """Where its gzip-packed form can be fetched."""
+    """Address of the file, packed with gzip."""
 
     def read(self, folder: Path) -> Path:
-        """Make sure that the file is there, unchanged, and return its path. Raises ``DataError``."""
+        """The path of the file in the data folder. It is downloaded if it is missing, and its digest is checked.
+
+        Raises ``DataError``, which names the file, its address and the remedy.
+        """
         check_open(self.path)
         target = folder / self.path
         if not target.is_file():
-            self._download(target)
-        found = sha256(target.read_bytes())
-        if found != self.sha256:
+            self._download(folder)
+        actual = sha256(target.read_bytes())
+        if actual != self.sha256:
             raise DataError(
                 f"The data file '{target}' ({target.stat().st_size:,} bytes) is truncated or changed: its SHA-256 is "
-                f"{found[:12]}... and should be {self.sha256[:12]}... Delete it, then run again to download it, or "
+                f"{actual[:12]}... and should be {self.sha256[:12]}... Delete it, then run again to download it, or "
                 f"unpack {self.url} there by hand."
             )
         return target
 
     def present(self, folder: Path) -> bool:
-        """Whether the file is in the folder, right or wrong."""
+        """Whether the data folder has the file. Its content is not checked."""
         return (folder / self.path).is_file()
 
-    def _download(self, target: Path) -> None:
-        from torchvision.datasets.utils import download_and_extract_archive  # noqa: PLC0415  (seconds to import)
+    def _download(self, folder: Path) -> None:
+        """Download into a temporary folder beside the data, then move the checked file to its place in one step."""
+        import pooch
 
+        target = folder / self.path
         try:
-            with TemporaryDirectory() as scratch:  # nothing half done reaches the folder
-                download_and_extract_archive(self.url, scratch, filename=target.name + ".gz")
-                if sha256((Path(scratch) / target.name).read_bytes()) != self.sha256:
-                    raise OSError("what it gives is another file")
+            folder.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(dir=folder, prefix=".download-") as scratch:
+                downloads = pooch.create(
+                    path=scratch,
+                    base_url="",
+                    registry={target.name: None},
+                    urls={target.name: self.url},
+                    retry_if_failed=RETRIES,
+                )
+                unpacked = downloads.fetch(target.name, downloader=self._fetch)
                 target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.move(Path(scratch) / target.name, target)
-        except (OSError, RuntimeError, EOFError, zlib.error) as error:
-            if isinstance(error, HTTPError):
-                error.close()  # it holds the connection
+                os.replace(unpacked, target)
+        except (OSError, ValueError) as error:
             raise DataError(
-                f"The data file '{target}' is missing and {self.url} can't be fetched ({error}). Unpack that file to "
+                f"The data file '{target}' is missing and {self.url} cannot be downloaded ({error}). Unpack that file to "
                 f"'{target}' by hand, or name a folder that has it with --data or BBH_BENCH_DATA."
             ) from error
 
+    def _fetch(self, url: str, output_file: str, caller: object) -> None:
+        """One attempt, called by pooch, which tries again after a ``ValueError`` and after errors of the connection."""
+        from pooch import HTTPDownloader
+        from requests import HTTPError
+
+        packed = Path(output_file).with_suffix(".packed")
+        try:
+            HTTPDownloader(progressbar=sys.stderr.isatty(), chunk_size=2**16)(url, str(packed), caller)
+        except HTTPError as error:
+            if error.response is not None:
+                error.response.close()  # it holds the connection
+            raise
+        content = unpack(packed.read_bytes())
+        if sha256(content) != self.sha256:
+            raise ValueError(f"the file there has another content: its SHA-256 is {sha256(content)[:12]}...")
+        Path(output_file).write_bytes(content)
+
+
+def unpack(content: bytes) -> bytes:
+    """Unpack gzip data. Other data are returned as they are: some servers unpack what they send.
+
+    Raises ``ValueError`` for truncated or damaged gzip data.
+    """
+    if not content.startswith(b"\x1f\x8b"):
+        return content
+    try:
+        return gzip.decompress(content)
+    except (EOFError, OSError, zlib.error) as error:
+        raise ValueError(f"its gzip data are damaged: {error}") from error
+
 
 def sha256(content: bytes) -> str:
-    """The digest in hexadecimal."""
+    """The SHA-256 of bytes, in hexadecimal."""
     return hashlib.sha256(content).hexdigest()
 
 
 def digest(arrays: Sequence[np.ndarray]) -> str:
-    """SHA-256 of the bytes of arrays, in order."""
+    """SHA-256 of the bytes of all arrays, in order."""
     return sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays))
 
 
 def read_idx_images(path: Path) -> Tensor:
-    """Images of an IDX file ``[N, 1, H, W]``, scaled to [0, 1]."""
-    from torchvision.datasets.mnist import read_image_file  # noqa: PLC0415
+    """Images ``[N, 1, H, W]`` of an IDX file, float32, scaled to [0, 1]."""
+    from torchvision.datasets.mnist import read_image_file
 
     images: Tensor = read_image_file(str(path))
     return images.unsqueeze(1).float() / 255
 
 
 def read_idx_labels(path: Path) -> Tensor:
-    """Labels of an IDX file ``[N]``."""
-    from torchvision.datasets.mnist import read_label_file  # noqa: PLC0415
+    """Labels ``[N]`` of an IDX file, int64."""
+    from torchvision.datasets.mnist import read_label_file
 
     labels: Tensor = read_label_file(str(path))
     return labels.long()
 
 
 def shuffled(n: int, seed: int = 0) -> Tensor:
-    """A permutation of n that no library's release changes: NumPy's legacy generator is frozen."""
+    """A random permutation ``[n]`` that no new release of a library changes: NumPy's legacy generator is frozen."""
     return torch.from_numpy(np.random.RandomState(seed).permutation(n))
 
 
 def stratified(labels: Tensor, n: int, seed: int = 0) -> Tensor:
-    """Sorted indices of n examples with each class's share kept to within one example. Fewer examples than n: all of them."""
+    """Sorted indices of n examples, in which each class has its share to within one example; all if there are at most n.
+
+    With the same labels and seed, a smaller n gives a subset of what a larger n gives.
+    """
     if n >= len(labels):
         return torch.arange(len(labels))
     order = shuffled(len(labels), seed)
     classes = labels[order].unique().tolist()
-    # Interleave the classes in proportion: example j of a class with m members stands at (j + 1/2) / m.
-    place = torch.empty(len(order), dtype=torch.float64)
+    # Interleave the classes in proportion: example j of a class with m members gets the position (j + 1/2) / m.
+    position = torch.empty(len(order), dtype=torch.float64)
     for c in classes:
         members = (labels[order] == c).nonzero().squeeze(1)
-        place[members] = (torch.arange(len(members), dtype=torch.float64) + 0.5) / len(members)
-    return order[place.argsort(stable=True)[:n]].sort().values
+        position[members] = (torch.arange(len(members), dtype=torch.float64) + 0.5) / len(members)
+    return order[position.argsort(stable=True)[:n]].sort().values

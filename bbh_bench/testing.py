@@ -20,7 +20,7 @@ from bbh_bench.api import Categorical, Gaussian, Method, Posterior, Problem, is_
 from bbh_bench.contracts import check_object
 from bbh_bench.data import data_folder, sealed
 from bbh_bench.errors import BenchWarning, ContractError, DataError
-from bbh_bench.evaluation.predictive import looks_like_probabilities
+from bbh_bench.evaluation.predictive import PROBABILITIES, looks_like_probabilities
 from bbh_bench.running.stages import seed_everything
 from bbh_bench.tasks.networks import initialise
 
@@ -177,12 +177,7 @@ def _check_differentiable(posterior: Posterior, x: Tensor) -> None:
 
 def _warn_of_probabilities(outputs: Tensor) -> None:
     if looks_like_probabilities(outputs):
-        warnings.warn(
-            "outputs look like probabilities: they are non-negative and sum to one. The suite expects logits; for "
-            "probabilities p, return log(p).",
-            BenchWarning,
-            stacklevel=3,
-        )
+        warnings.warn(PROBABILITIES, BenchWarning, stacklevel=3)
 
 
 def _check_classifies(posterior: Posterior, problem: Problem) -> None:

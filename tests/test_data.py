@@ -4,58 +4,124 @@ import gzip
 import http.server
 import shutil
 import threading
+from collections import deque
 
 import pytest
 import torch
 
-from bbh_bench.data import DataFile, data_folder, sealed, sha256, shuffled, stratified
+from bbh_bench.data import RETRIES, DataFile, data_folder, sealed, sha256, shuffled, stratified, unpack
 from bbh_bench.errors import ContractError, DataError
 from bbh_bench.tasks import digits5, mnist
 
 CONTENT = b"forty-two bytes of an imaginary data set.."
+PACKED = gzip.compress(CONTENT)
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Sends ``/images.gz``; all other paths are not found. The first answers are those of ``answers``."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.answers = deque()
+        self.packed = PACKED
+        self.encoding = None
+        self.requests = 0
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Answers as its server says."""
+
+    def do_GET(self):
+        self.server.requests += 1
+        answer = self.server.answers.popleft() if self.server.answers else "complete"
+        if answer == "busy" or self.path != "/images.gz":
+            self.send_error(503 if answer == "busy" else 404)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.server.packed)))
+        if self.server.encoding:
+            self.send_header("Content-Encoding", self.server.encoding)
+        self.end_headers()
+        self.wfile.write(self.server.packed if answer == "complete" else self.server.packed[:20])
+
+    def log_message(self, *arguments):
+        pass
 
 
 @pytest.fixture
-def server(tmp_path):
-    """A web server on this machine that has the packed file."""
-    served = tmp_path / "served"
-    served.mkdir()
-    (served / "images.gz").write_bytes(gzip.compress(CONTENT))
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *arguments):
-            super().__init__(*arguments, directory=str(served))
-
-        def log_message(self, *arguments):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{running.server_port}"
+def server(monkeypatch):
+    """A web server on this machine. Waits between attempts are skipped."""
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    with Server() as running:
+        threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        yield running
         running.shutdown()
 
 
+def images(server):
+    return DataFile("set/raw/images", sha256(CONTENT), f"{server.url}/images.gz")
+
+
 def test_a_missing_file_is_downloaded_unpacked_and_checked(server, tmp_path):
-    file = DataFile("set/raw/images", sha256(CONTENT), f"{server}/images.gz")
-    assert file.read(tmp_path).read_bytes() == CONTENT
+    assert images(server).read(tmp_path).read_bytes() == CONTENT
     assert [path.name for path in (tmp_path / "set/raw").iterdir()] == ["images"]
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+    images(server).read(tmp_path)
+    assert server.requests == 1
+
+
+def test_the_data_folder_is_created_for_a_download(server, tmp_path):
+    assert images(server).read(tmp_path / "cache/data").read_bytes() == CONTENT
+
+
+def test_a_dropped_connection_and_a_busy_server_are_tried_again(server, tmp_path):
+    server.answers.extend(["half", "busy"])
+    assert images(server).read(tmp_path).read_bytes() == CONTENT
+    assert server.requests == 3
+
+
+def test_a_file_that_the_server_unpacks_itself_is_accepted(server, tmp_path):
+    server.encoding = "gzip"  # the client then unpacks what it receives
+    assert images(server).read(tmp_path).read_bytes() == CONTENT
 
 
 def test_a_failed_download_says_which_file_from_where_and_where_to_put_it(server, tmp_path):
-    file = DataFile("set/raw/other", sha256(CONTENT), f"{server}/other.gz")
+    file = DataFile("set/raw/other", sha256(CONTENT), f"{server.url}/other.gz")
     with pytest.raises(DataError) as caught:
         file.read(tmp_path)
-    for part in (str(tmp_path / "set/raw/other"), f"{server}/other.gz", "--data", "BBH_BENCH_DATA"):
+    for part in (str(tmp_path / "set/raw/other"), f"{server.url}/other.gz", "404", "--data", "BBH_BENCH_DATA"):
         assert part in str(caught.value)
-    assert not (tmp_path / "set").exists()
+    assert list(tmp_path.iterdir()) == []
+    assert server.requests == 1 + RETRIES
 
 
-@pytest.mark.parametrize("packed", [gzip.compress(CONTENT)[:-12], gzip.compress(b"another file"), b"<html>no</html>"])
-def test_a_download_that_is_cut_or_wrong_reaches_no_folder(server, tmp_path, packed):
-    (tmp_path / "served/images.gz").write_bytes(packed)
-    with pytest.raises(DataError, match="can't be fetched"):
-        DataFile("set/raw/images", sha256(CONTENT), f"{server}/images.gz").read(tmp_path)
-    assert not (tmp_path / "set").exists()
+def test_without_a_network_the_error_is_the_same(server, tmp_path):
+    with pytest.raises(DataError, match=r"cannot be downloaded .*by hand, or name a folder"):
+        DataFile("set/raw/images", sha256(CONTENT), "http://127.0.0.1:9/images.gz").read(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("packed", "reason"),
+    [
+        (PACKED[:-12], "its gzip data are damaged"),
+        (PACKED[:14] + b"\xff\xff" + PACKED[16:], "its gzip data are damaged"),
+        (gzip.compress(b"another file"), "another content"),
+        (b"<html>no</html>", "another content"),
+    ],
+    ids=["truncated", "damaged", "another file", "a page"],
+)
+def test_a_download_that_is_truncated_or_wrong_is_not_placed(server, tmp_path, packed, reason):
+    server.packed = packed
+    with pytest.raises(DataError, match="cannot be downloaded") as caught:
+        images(server).read(tmp_path)
+    assert reason in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unpacking():
+    assert unpack(PACKED) == unpack(CONTENT) == CONTENT
 
 
 @pytest.mark.parametrize("content", [CONTENT[:-1], CONTENT.replace(b"t", b"d"), b""])
@@ -72,7 +138,7 @@ def test_the_data_folder(tmp_path, monkeypatch):
     assert data_folder() == tmp_path
     (tmp_path / "other").mkdir()
     assert data_folder(str(tmp_path / "other")) == tmp_path / "other"
-    with pytest.raises(DataError, match="named by --data, doesn't exist"):
+    with pytest.raises(DataError, match="named by --data, does not exist"):
         data_folder(str(tmp_path / "nowhere"))
     monkeypatch.setenv("BBH_BENCH_DATA", str(tmp_path / "nowhere"))
     with pytest.raises(DataError, match="named by the variable BBH_BENCH_DATA"):
@@ -91,7 +157,7 @@ def test_data_sets_are_sealed_while_a_method_fits(tmp_path):
 
 
 @pytest.mark.parametrize("n", [10, 37, 99])
-def test_stratified_keeps_each_classs_share_to_within_one_example(n):
+def test_stratified_keeps_the_share_of_each_class_to_within_one_example(n):
     labels = torch.tensor([0] * 50 + [1] * 30 + [2] * 20)[shuffled(100, seed=3)]
     chosen = stratified(labels, n)
     assert len(chosen.unique()) == n
@@ -105,17 +171,22 @@ def test_stratified_subsets_are_pinned():
     assert stratified(labels, 20).tolist() == list(range(20))
 
 
+def test_a_smaller_stratified_subset_is_part_of_a_larger_one():
+    labels = torch.tensor([0] * 50 + [1] * 30 + [2] * 20)[shuffled(100, seed=3)]
+    assert set(stratified(labels, 20).tolist()) < set(stratified(labels, 50).tolist())
+
+
 def test_digits5_is_split_without_overlap_and_stratified(tmp_path):
     data = digits5.Digits5().load(tmp_path)
     parts = [data.train, data.validation, data.test]
     assert [len(y) for _, y in parts] == [540, 91, 270]
-    assert len(data.outliers["digits5-9"]) == 1797 - 901
-    images = torch.cat([x for x, _ in parts]).flatten(1)
-    assert len(images.unique(dim=0)) == 901  # all images of scikit-learn's set differ
+    assert len(data.ood["digits5-9"]) == 1797 - 901
+    pixels = torch.cat([x for x, _ in parts]).flatten(1)
+    assert len(pixels.unique(dim=0)) == 901  # all images of scikit-learn's set differ
     shares = torch.stack([y.bincount(minlength=5) / len(y) for _, y in parts])
     assert (shares - shares.mean(0)).abs().max() < 0.02
-    assert images.min() == 0
-    assert images.max() == 1
+    assert pixels.min() == 0
+    assert pixels.max() == 1
 
 
 def test_digits5_refuses_another_scikit_learn_set(tmp_path, monkeypatch):
@@ -130,23 +201,23 @@ def test_mnist_is_the_papers_split(data):
     assert loaded.train[0].shape == (55_000, 1, 28, 28)
     assert loaded.train[1][:5].tolist() == [7, 3, 4, 6, 1]  # after the 5,000 of TensorFlow's loader
     assert loaded.test[1][:5].tolist() == [7, 2, 1, 0, 4]
-    assert {name: len(images) for name, images in loaded.outliers.items()} == {
+    assert {name: len(x) for name, x in loaded.ood.items()} == {
         "notmnist": 10_000,
         "fashionmnist": 2_000,
         "kmnist": 2_000,
     }
-    assert (loaded.outliers["notmnist"].amax((1, 2, 3)) <= 1).all()
+    assert (loaded.ood["notmnist"].amax((1, 2, 3)) <= 1).all()
 
 
-def test_mnist_does_without_the_optional_outlier_sets(data, tmp_path):
+def test_mnist_does_without_the_optional_ood_sets(data, tmp_path):
     for name in ("MNIST", "notMNIST"):
         shutil.copytree(data / name, tmp_path / name)
-    assert list(mnist.Mnist().load(tmp_path).outliers) == ["notmnist"]
+    assert list(mnist.Mnist().load(tmp_path).ood) == ["notmnist"]
 
 
 def test_a_truncated_mnist_file_is_refused(data, tmp_path):
     shutil.copytree(data / "MNIST", tmp_path / "MNIST")
-    images = tmp_path / "MNIST/raw/train-images-idx3-ubyte"
-    images.write_bytes(images.read_bytes()[:-1000])
+    file = tmp_path / "MNIST/raw/train-images-idx3-ubyte"
+    file.write_bytes(file.read_bytes()[:-1000])
     with pytest.raises(DataError, match="train-images-idx3-ubyte"):
         mnist.Mnist().load(tmp_path)

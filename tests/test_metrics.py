@@ -1,4 +1,4 @@
-"""Oracles: scikit-learn and torchmetrics, and figures worked out by hand where a library is what the metric calls."""
+"""Oracles: scikit-learn and torchmetrics, and values worked out by hand where the metric itself calls a library."""
 
 import numpy as np
 import pytest
@@ -22,31 +22,33 @@ def sample():
 
 
 def test_error_and_nll_agree_with_scikit_learn(sample):
-    made, labels = sample
-    assert metrics.error(made, labels) == pytest.approx(1 - accuracy_score(labels, made.probs.argmax(1)))
-    probs = made.probs / made.probs.sum(1, keepdims=True)
-    assert metrics.nll(made, labels) == pytest.approx(log_loss(labels, probs), rel=1e-6)
+    predicted, labels = sample
+    assert metrics.error(predicted, labels) == pytest.approx(1 - accuracy_score(labels, predicted.probs.argmax(1)))
+    probs = predicted.probs / predicted.probs.sum(1, keepdims=True)
+    assert metrics.nll(predicted, labels) == pytest.approx(log_loss(labels, probs), rel=1e-6)
 
 
 def test_brier_by_hand():
-    made = predictions([[0.7, 0.2, 0.1], [0.5, 0.25, 0.25]])
-    assert metrics.brier(made, np.array([0, 1])) == pytest.approx((0.09 + 0.04 + 0.01 + 0.25 + 0.5625 + 0.0625) / 2)
+    predicted = predictions([[0.7, 0.2, 0.1], [0.5, 0.25, 0.25]])
+    assert metrics.brier(predicted, np.array([0, 1])) == pytest.approx(
+        (0.09 + 0.04 + 0.01 + 0.25 + 0.5625 + 0.0625) / 2
+    )
 
 
 def test_ece_by_hand():
-    # Two inputs at confidence 0.9, one right; two at 0.6, both right: |0.5 - 0.9| / 2 + |1 - 0.6| / 2.
-    made = predictions([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.6, 0.4]])
-    assert metrics.ece(made, np.array([0, 1, 0, 0])) == pytest.approx(0.4, abs=1e-6)
+    # Two inputs at confidence 0.9, one correct; two at 0.6, both correct: |0.5 - 0.9| / 2 + |1 - 0.6| / 2.
+    predicted = predictions([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.6, 0.4]])
+    assert metrics.ece(predicted, np.array([0, 1, 0, 0])) == pytest.approx(0.4, abs=1e-6)
 
 
 def test_entropy_auc_is_the_area_under_the_empirical_distribution_function(sample):
-    made, _ = sample
+    predicted, _ = sample
     h_max = np.log(5)
-    points = np.sort(made.entropy)
-    # The step function as scikit-learn's trapezoids see it: each step's foot and top.
+    points = np.sort(predicted.entropy)
+    # The step function for scikit-learn's trapezoid rule: the lower and the upper end of each step.
     x = np.r_[0, np.repeat(points, 2), h_max]
     y = np.r_[0, np.stack([np.arange(400), np.arange(1, 401)], 1).ravel() / 400, 1]
-    assert metrics.entropy_auc(made) == pytest.approx(auc(x, y) / h_max, abs=1e-9)
+    assert metrics.entropy_auc(predicted) == pytest.approx(auc(x, y) / h_max, abs=1e-9)
 
 
 @pytest.mark.parametrize("classes", [5, 10])
@@ -59,26 +61,26 @@ def test_entropy_auc_at_the_ends(classes):
 
 def test_detection_agrees_with_torchmetrics_and_counts_ties_as_half():
     rng = np.random.RandomState(1)
-    inside = predictions(rng.dirichlet(np.ones(4) / 4, size=150) + 1e-6)
-    outside = predictions(rng.dirichlet(np.ones(4), size=90) + 1e-6)
-    score = torch.from_numpy(np.r_[inside.entropy, outside.entropy])
+    test = predictions(rng.dirichlet(np.ones(4) / 4, size=150) + 1e-6)
+    ood = predictions(rng.dirichlet(np.ones(4), size=90) + 1e-6)
+    score = torch.from_numpy(np.r_[test.entropy, ood.entropy])
     truth = torch.cat([torch.zeros(150), torch.ones(90)]).long()
-    assert metrics.auroc(inside, outside) == pytest.approx(binary_auroc(score, truth).item(), abs=1e-6)
-    assert metrics.aupr(inside, outside) == pytest.approx(binary_average_precision(score, truth).item(), abs=1e-6)
-    assert metrics.auroc(inside, inside) == pytest.approx(0.5)
+    assert metrics.auroc(test, ood) == pytest.approx(binary_auroc(score, truth).item(), abs=1e-6)
+    assert metrics.aupr(test, ood) == pytest.approx(binary_average_precision(score, truth).item(), abs=1e-6)
+    assert metrics.auroc(test, test) == pytest.approx(0.5)
 
 
 def test_fpr95_by_hand():
-    # Entropy grows with p up to 1/2. Twenty outliers: to catch 19 of them, the threshold is the second lowest of theirs.
-    def made(ps):
+    # Entropy grows with p up to 1/2. Of twenty OOD inputs, 19 must reach the threshold: it is their second lowest entropy.
+    def binary(ps):
         return predictions([[p, 1 - p] for p in ps])
 
-    outside = made([0.01] + [0.2] * 19)
-    inside = made([0.001] * 6 + [0.3] * 3 + [0.2])
-    assert metrics.fpr95(inside, outside) == pytest.approx(0.4)
+    ood = binary([0.01] + [0.2] * 19)
+    test = binary([0.001] * 6 + [0.3] * 3 + [0.2])
+    assert metrics.fpr95(test, ood) == pytest.approx(0.4)
 
 
 def test_decomposition_adds_up(sample):
-    made, _ = sample
-    parts = Predictions(made.log_probs, made.entropy / 3)
+    predicted, _ = sample
+    parts = Predictions(predicted.log_probs, predicted.entropy / 3)
     assert metrics.expected_entropy(parts) + metrics.mutual_information(parts) == pytest.approx(metrics.entropy(parts))

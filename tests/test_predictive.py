@@ -1,12 +1,14 @@
 """Oracles: torch.distributions for entropies, the formula for the mean, NumPy for the encoding's precision."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
 from torch.distributions import Categorical
 
-from bbh_bench.errors import ContractError
-from bbh_bench.evaluation.predictive import decode, log_mean_softmax, predict
+from bbh_bench.errors import BenchWarning, ContractError
+from bbh_bench.evaluation.predictive import decode, log_mean_softmax, looks_like_probabilities, predict
 
 
 def stored(networks, x, device, classes=5):
@@ -19,7 +21,7 @@ def logits():
 
 
 def test_mean_probabilities_and_entropies(logits, cpu):
-    # 230 inputs are three chunks: each input carries its own number, so that the chunks can't be mixed up.
+    # 230 inputs are three chunks: each input carries its own number, so that chunks in another order would be noticed.
     x = torch.arange(230.0)
     predictions = stored(lambda part: logits[:, part.long()], x, cpu)
     mean = logits.double().softmax(-1).mean(0)
@@ -62,3 +64,41 @@ def test_outputs_that_are_not_finite_are_refused_and_counted(cpu):
     logits[0, 3, 1] = float("inf")
     with pytest.raises(ContractError, match="2 of 4 inputs"):
         predict(lambda x: logits, torch.zeros(4, 2), cpu, classes=3)
+
+
+PROBS = torch.rand(3, 230, 5, generator=torch.Generator().manual_seed(1)).add(0.1)
+PROBS = PROBS / PROBS.sum(-1, keepdim=True)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "expected"),
+    [
+        (PROBS, True),
+        (PROBS.half(), True),
+        (torch.tensor([[[0.0, 1.0]]]), True),
+        (PROBS.log(), False),
+        (PROBS * 1.01, False),
+        (torch.cat([PROBS, torch.randn(1, 230, 5)]), False),
+        (torch.tensor([[[-0.5, 1.5]]]), False),
+        (torch.ones(2, 3, 1), False),  # K = 1
+        (torch.zeros(2, 0, 5), False),
+        (torch.zeros(2, 3, 5), False),
+    ],
+    ids=["probs", "half", "one-hot", "log", "sum", "one-network-has-logits", "negative", "one-class", "empty", "zeros"],
+)
+def test_probabilities_are_recognised(outputs, expected):
+    assert looks_like_probabilities(outputs) is expected
+
+
+def test_a_posterior_that_returns_probabilities_is_warned_once_with_the_remedy(cpu):
+    with pytest.warns(BenchWarning, match=r"outputs look like probabilities.*return log\(p\)") as caught:
+        predict(lambda x: PROBS[:, x.long()], torch.arange(230.0), cpu, classes=5)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+
+
+def test_the_remedy_gives_the_mean_of_the_probabilities(cpu):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        predictions = stored(lambda x: PROBS[:, x.long()].log(), torch.arange(230.0), cpu)
+    assert np.allclose(predictions.probs, PROBS.mean(0).numpy(), rtol=2e-3)

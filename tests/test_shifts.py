@@ -1,4 +1,4 @@
-"""Shifted images against torchvision's rotation, arithmetic by hand, and a disc whose swelling is known; their curves."""
+"""Shifted images against torchvision's rotation, arithmetic by hand, and a disc whose magnification is known; their curves."""
 
 import math
 from dataclasses import replace
@@ -10,10 +10,11 @@ import torch
 from helpers import TINY
 from torchvision.transforms.v2.functional import InterpolationMode, gaussian_blur, rotate
 
-from bbh_bench.evaluation.predictive import decode
-from bbh_bench.evaluation.scoring import shift_curve
+from bbh_bench.api import task_fingerprint
+from bbh_bench.evaluation.classification import shift_curve
+from bbh_bench.evaluation.stored import read_shifts
 from bbh_bench.methods.map import Map
-from bbh_bench.plugins import plugins
+from bbh_bench.plugins import load_plugins
 from bbh_bench.running.stages import Stages
 from bbh_bench.tasks import digits5, mnist
 from bbh_bench.tasks.shifts import Mixup, Rotation, Swelling, bulge
@@ -28,7 +29,7 @@ def images():
     return (blurred - low) / (high - low), torch.arange(40) % 10
 
 
-def test_rotation_turns_anticlockwise_about_the_centre(images):
+def test_rotation_is_anticlockwise_about_the_centre(images):
     """Oracle: torchvision's rotation, bilinear where ours is cubic, away from the corners; 90 degrees is exact."""
     x, y = images
     shifted = Rotation(images=(3, 7), values=(0, 30, 90, -45)).apply(x, y)
@@ -56,7 +57,7 @@ def test_mixup_blends_images_of_different_classes(images):
 
 
 def test_a_bulge_magnifies_by_the_power_of_the_radius():
-    """A disc of radius a about the centre becomes one of radius R (a / R)^(1 / strength); nothing moves outside R."""
+    """A disc of radius a about the centre becomes one of radius R (a / R)^(1 / strength); nothing changes outside R."""
     rows, columns = np.indices((201, 201)) - 100
     distance = np.hypot(rows, columns)
     swollen = bulge(distance < 10, (100, 100), 80, 3)
@@ -67,7 +68,7 @@ def test_a_bulge_magnifies_by_the_power_of_the_radius():
     assert np.array_equal(bulge(ring, (100, 100), 0, 3), ring)
 
 
-def test_swelling_grows_with_the_radius_and_stays_in_the_datas_range():
+def test_swelling_grows_with_the_radius_and_stays_in_the_range_of_the_data():
     """A bar four pixels wide: its thickness is about 4, so radius 6 reaches 6 pixels along it."""
     bar = torch.zeros(1, 1, 28, 28)
     bar[..., 4:24, 12:16] = 1
@@ -78,7 +79,7 @@ def test_swelling_grows_with_the_radius_and_stays_in_the_datas_range():
     assert (area.diff() > 2).all()
     assert shifted.images.min() >= 0
     assert shifted.images.max() <= 1
-    assert shifted.images[2, 0, 0].amax(0)[:6].max() < 0.5  # 6 pixels from the bar's middle, and no further
+    assert shifted.images[2, 0, 0].amax(0)[:6].max() < 0.5  # 6 pixels from the bar's middle, and not beyond
     assert torch.equal(shifted.images, swelling.apply(bar, torch.tensor([1])).images)
 
 
@@ -88,12 +89,12 @@ def test_a_shift_becomes_a_curve(cpu, metrics):
     task = replace(TINY, shifts=(few, Mixup("pair", images=((0, 1),), values=(0, 1))))
     loaded = task.load(Path())
     posterior = Map().fit(loaded.problem(cpu))
-    arrays = loaded.evaluate(posterior, cpu, Stages(0, cpu))
-    _, curves = task.score(arrays, metrics)
+    arrays = loaded.evaluate(posterior, cpu, 0, Stages(0, cpu))
+    curves = task.score(arrays, metrics).curves
     curve = curves["shift/rotation"]
     assert list(curve) == ["angle, degrees", "entropy", "mutual_information", "accuracy"]
     assert curve["angle, degrees"] == [0, 90]
-    predictions = decode(arrays, "shift/rotation")
+    predictions = read_shifts(arrays)["rotation"].predictions
     labels = loaded.shifted["rotation"].labels.numpy()
     for k in (0, 1):
         part = slice(6 * k, 6 * k + 6)
@@ -102,16 +103,17 @@ def test_a_shift_becomes_a_curve(cpu, metrics):
     pair = curves["shift/pair"]
     assert "accuracy" not in pair
     assert sum(pair[f"p({c})"][1] for c in range(5)) == pytest.approx(1)
-    assert shift_curve(arrays, "shift/pair") == pair
+    assert shift_curve(read_shifts(arrays)["pair"]) == pair
 
 
-def test_the_fingerprint_knows_the_shifts():
-    assert TINY.specification() != replace(TINY, shifts=(Rotation(),)).specification()
+def test_the_fingerprint_depends_on_the_shifts():
+    few = replace(TINY, shifts=(Rotation(images=6),))
+    assert len({task_fingerprint(task) for task in (TINY, replace(TINY, shifts=(Rotation(),)), few)}) == 3
     assert digits5.TASK.shifts == ()
 
 
-def test_the_papers_images_are_the_digits_that_it_says(data):
+def test_the_images_of_the_paper_are_the_digits_that_it_names(data):
     """The paper's code names images 270, 202 and 217 three, one and six, and mixes 270 with 391, an eight."""
     labels = mnist.Mnist().load(data).test[1]
     assert labels[[270, 202, 217, 391]].tolist() == [3, 1, 6, 8]
-    assert plugins(external=False).catalogue().tasks["mnist"].shifts == mnist.SHIFTS
+    assert load_plugins(external=False).tasks["mnist"].shifts == mnist.SHIFTS

@@ -1,11 +1,10 @@
-"""The built-in metrics: each a number computed from stored predictions, by library code where there is some.
+"""The built-in metrics. Each is one number, computed from stored predictions, by library code where a library has it.
 
-Entropies are in nats. For detection the outliers are the positive class and predictive entropy is the score.
+Entropies are in nats. For OOD detection, OOD inputs are the positive class and the predictive entropy is the score.
 """
 
-from collections.abc import Callable
-
 import numpy as np
+import torch
 
 from bbh_bench.api import Metric, Scope
 from bbh_bench.evaluation.predictive import Predictions
@@ -13,12 +12,12 @@ from bbh_bench.hookspecs import hookimpl
 
 
 def error(predictions: Predictions, labels: np.ndarray) -> float:
-    """Share of inputs whose most probable class is wrong."""
+    """Share of inputs whose most probable class is not the label."""
     return float(np.mean(predictions.log_probs.argmax(axis=1) != labels))
 
 
 def nll(predictions: Predictions, labels: np.ndarray) -> float:
-    """Mean negative log-likelihood of the right class, in nats, in log space: no clipping."""
+    """Mean negative log-likelihood of the label, in nats. Computed from log-probabilities, so that nothing is clipped."""
     return float(-np.mean(predictions.log_probs[np.arange(len(labels)), labels]))
 
 
@@ -29,9 +28,8 @@ def brier(predictions: Predictions, labels: np.ndarray) -> float:
 
 
 def ece(predictions: Predictions, labels: np.ndarray) -> float:
-    """Expected calibration error of the predicted class's confidence, 15 equal bins (Guo et al. 2017, eq. 3)."""
-    import torch  # noqa: PLC0415  (a report of stored scores needs none of this)
-    from torchmetrics.functional.classification import multiclass_calibration_error  # noqa: PLC0415
+    """Expected calibration error of the confidence in the predicted class, 15 bins of equal width (Guo et al. 2017, eq. 3)."""
+    from torchmetrics.functional.classification import multiclass_calibration_error
 
     probs = torch.from_numpy(predictions.probs)
     return float(
@@ -40,71 +38,68 @@ def ece(predictions: Predictions, labels: np.ndarray) -> float:
 
 
 def entropy(predictions: Predictions) -> float:
-    """Mean entropy of the predictive: total uncertainty."""
+    """Mean entropy of the predictive distribution, in nats: total uncertainty."""
     return float(predictions.entropy.mean())
 
 
 def expected_entropy(predictions: Predictions) -> float:
-    """Mean entropy of the single networks: the aleatoric part."""
+    """Mean entropy of the single networks, in nats: the aleatoric part."""
     return float((predictions.entropy - predictions.mutual_information).mean())
 
 
 def mutual_information(predictions: Predictions) -> float:
-    """Mean mutual information of class and network: the epistemic part."""
+    """Mean mutual information of class and network, in nats: the epistemic part."""
     return float(predictions.mutual_information.mean())
 
 
 def entropy_auc(predictions: Predictions) -> float:
     """Area under the empirical distribution function of the entropy over [0, log K], divided by log K.
 
-    In closed form ``1 - mean entropy / log K``, since the area under a distribution function on [0, h] is h minus the
-    mean. Low is uncertain. The paper's histogram version is 0.001 to 0.013 off.
+    The closed form is ``1 - mean entropy / log K``: the area under a distribution function on [0, h] is h minus the mean.
+    Low values mean uncertain predictions. Values from the histogram in the paper's code differ by 0.001 to 0.013.
     """
     return float(1 - predictions.entropy.mean() / predictions.max_entropy)
 
 
-def _detection(curve: Callable[[np.ndarray, np.ndarray], float]) -> Callable[[Predictions, Predictions], float]:
-    def compute(test: Predictions, outliers: Predictions) -> float:
-        truth = np.r_[np.zeros(len(test.entropy)), np.ones(len(outliers.entropy))]
-        return float(curve(truth, np.r_[test.entropy, outliers.entropy]))
+def auroc(test: Predictions, ood: Predictions) -> float:
+    """Area under the ROC curve of OOD detection."""
+    from sklearn.metrics import roc_auc_score
 
-    return compute
-
-
-def _auroc(truth: np.ndarray, score: np.ndarray) -> float:
-    from sklearn.metrics import roc_auc_score  # noqa: PLC0415
-
-    return float(roc_auc_score(truth, score))
+    return float(roc_auc_score(*_detection(test, ood)))
 
 
-def _aupr(truth: np.ndarray, score: np.ndarray) -> float:
-    from sklearn.metrics import average_precision_score  # noqa: PLC0415
+def aupr(test: Predictions, ood: Predictions) -> float:
+    """Average precision of OOD detection."""
+    from sklearn.metrics import average_precision_score
 
-    return float(average_precision_score(truth, score))
+    return float(average_precision_score(*_detection(test, ood)))
 
 
-def _fpr95(truth: np.ndarray, score: np.ndarray) -> float:
-    from sklearn.metrics import roc_curve  # noqa: PLC0415
+def fpr95(test: Predictions, ood: Predictions) -> float:
+    """Share of test inputs at or above the highest entropy threshold that at least 95 % of the OOD inputs reach."""
+    from sklearn.metrics import roc_curve
 
-    fpr, tpr, _ = roc_curve(truth, score, drop_intermediate=False)
+    fpr, tpr, _ = roc_curve(*_detection(test, ood), drop_intermediate=False)
     return float(fpr[np.searchsorted(tpr, 0.95)])
 
 
-auroc = _detection(_auroc)
-aupr = _detection(_aupr)
-fpr95 = _detection(_fpr95)
+def _detection(test: Predictions, ood: Predictions) -> tuple[np.ndarray, np.ndarray]:
+    """Whether each input is OOD, 0 or 1, and its entropy."""
+    truth = np.r_[np.zeros(len(test.entropy)), np.ones(len(ood.entropy))]
+    return truth, np.r_[test.entropy, ood.entropy]
+
 
 LABELLED: Scope = "labelled"
 INPUTS: Scope = "inputs"
-OUTLIERS: Scope = "outliers"
+OOD: Scope = "ood"
 
 
 @hookimpl
 def bbh_metrics() -> list[Metric]:
     """The built-in metrics."""
     return [
-        Metric("error", LABELLED, "lower", "share of wrong classes", error),
-        Metric("nll", LABELLED, "lower", "negative log-likelihood, nats", nll),
+        Metric("error", LABELLED, "lower", "share of misclassified test images", error),
+        Metric("nll", LABELLED, "lower", "mean negative log-likelihood of the labels, nats", nll),
         Metric("brier", LABELLED, "lower", "Brier score, in [0, 2]", brier),
         Metric("ece", LABELLED, "lower", "expected calibration error of the predicted class, 15 bins", ece),
         Metric("entropy", INPUTS, "neither", "mean predictive entropy, nats", entropy),
@@ -115,11 +110,11 @@ def bbh_metrics() -> list[Metric]:
             "mutual_information",
             INPUTS,
             "neither",
-            "predictive less expected entropy (epistemic), nats",
+            "predictive minus expected entropy (epistemic), nats",
             mutual_information,
         ),
-        Metric("entropy_auc", INPUTS, "neither", "1 - mean entropy / log K: low is uncertain", entropy_auc),
-        Metric("auroc", OUTLIERS, "higher", "area under the ROC curve, outliers told by entropy", auroc),
-        Metric("aupr", OUTLIERS, "higher", "average precision, outliers positive, told by entropy", aupr),
-        Metric("fpr95", OUTLIERS, "lower", "share of test images flagged where 95 % of outliers are", fpr95),
+        Metric("entropy_auc", INPUTS, "neither", "1 - mean entropy / log K: low values mean uncertain", entropy_auc),
+        Metric("auroc", OOD, "higher", "area under the ROC curve of OOD detection by entropy", auroc),
+        Metric("aupr", OOD, "higher", "average precision of OOD detection by entropy, OOD positive", aupr),
+        Metric("fpr95", OOD, "lower", "share of test images detected as OOD when 95 % of the OOD images are", fpr95),
     ]

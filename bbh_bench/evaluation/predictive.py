@@ -1,27 +1,33 @@
-"""The predictive distribution: n frozen networks averaged in probability space, in bounded memory."""
+"""The predictive distribution: the probabilities of n frozen networks, averaged, in bounded memory."""
 
 import math
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bbh_bench.api import Arrays, Predict
-from bbh_bench.errors import ContractError
+from bbh_bench.api import Arrays, PredictFn
+from bbh_bench.errors import BenchWarning, ContractError
 
 STORED = ("log_odds", "mutual_information")
-"""The arrays that ``predict`` makes and ``decode`` reads."""
+"""Names of the arrays that ``predict`` returns and ``decode`` reads."""
+PROBABILITIES = (
+    "the posterior's outputs look like probabilities: none is negative, and those of each input sum to one. Its networks must "
+    "return logits: for probabilities p, return log(p)."
+)
+"""Text of the warning that ``predict`` issues."""
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """The predictive of N inputs, as stored: everything that is scored comes from here."""
+    """The predictive distribution of N inputs, as it was stored. All scores are computed from it."""
 
     log_probs: np.ndarray
     """Log of the mean probability of each class, ``[N, K]``, float64, normalised."""
     mutual_information: np.ndarray
-    """Between class and network ``[N]``, in nats: the epistemic part of the entropy (Houlsby et al. 2011, eq. 2)."""
+    """Of class and network ``[N]``, in nats: the epistemic part of the entropy (Houlsby et al. 2011, eq. 2)."""
 
     @property
     def probs(self) -> np.ndarray:
@@ -30,68 +36,85 @@ class Predictions:
 
     @property
     def entropy(self) -> np.ndarray:
-        """Of the mean probabilities ``[N]``, in nats: total uncertainty."""
+        """Entropy of the mean probabilities ``[N]``, in nats: total uncertainty."""
         return -np.sum(self.probs * self.log_probs, axis=1)
 
     @property
     def max_entropy(self) -> float:
-        """Log K, in nats."""
+        """The largest possible entropy, log K, in nats."""
         return float(np.log(self.log_probs.shape[1]))
 
 
 def log_mean_softmax(logits: Tensor) -> Tensor:
-    """Logits of n networks ``[n, B, K]`` -> log of their mean probabilities ``[B, K]``, with no underflow."""
+    """Logits of n networks ``[n, B, K]`` -> log of their mean probabilities ``[B, K]``, without underflow."""
     return torch.log_softmax(logits, -1).logsumexp(0) - float(np.log(len(logits)))
 
 
-def chunk_size(device: torch.device, x: Tensor) -> int:
-    """How many of the inputs ``x`` ``[N, ...]`` to send through n networks at once: 100 of MNIST's 784 pixels on a CPU.
+def looks_like_probabilities(outputs: Tensor) -> bool:
+    """Whether all outputs ``[n, B, K]`` could be probabilities: not negative, and each row sums to one within 1e-3.
 
-    Activations should fit a core's cache, or fill a GPU; they grow with the number of pixels.
+    False for a single class, K = 1, and for no outputs at all.
+    """
+    if outputs.shape[-1] < 2 or outputs.numel() == 0:
+        return False
+    return bool((outputs >= 0).all() and ((outputs.sum(-1) - 1).abs() <= 1e-3).all())
+
+
+def chunk_size(device: torch.device, x: Tensor) -> int:
+    """How many of the inputs ``x`` ``[N, ...]`` n networks should predict at once: 100 of MNIST's 784 pixels on a CPU.
+
+    The activations should fit into a core's cache, or fill a GPU. They grow with the number of pixels.
     """
     pixels = max(1, math.prod(x.shape[1:]))
     return max(1, (2000 if device.type == "cuda" else 100) * 784 // pixels)
 
 
 @torch.no_grad()
-def predict(networks: Predict, x: Tensor, device: torch.device, classes: int) -> Arrays:
-    """Average n frozen networks over inputs ``x`` ``[N, ...]``, K ``classes``.
+def predict(networks: PredictFn, x: Tensor, device: torch.device, classes: int) -> Arrays:
+    """Average n frozen networks over inputs ``x`` ``[N, ...]``, for K ``classes``.
 
-    Returns ``log_odds`` ``[N, K]``, the log mean probabilities less each row's largest, and ``mutual_information``
-    ``[N]``, both float16: the range of logarithms makes half precision exact to 0.05 % of every log-ratio, and a board of
-    hundreds of cells fits in git. ``decode`` reads them back.
+    Returns ``log_odds`` ``[N, K]``, the log mean probabilities minus the largest of each row, and ``mutual_information``
+    ``[N]``, both float16. The relative error of half precision is 0.05 %, here of the log-ratio of two probabilities, and
+    the files of hundreds of cells stay small enough for git. ``decode`` reads the arrays back.
 
-    Raises ``ContractError`` for outputs of another shape than ``[n, N, K]``, n at least 1, and for those that aren't finite.
+    Raises ``ContractError`` if outputs do not have the shape ``[n, N, K]`` with n of at least 1, or are not finite. Issues a
+    ``BenchWarning`` if the outputs for the first inputs look like probabilities.
     """
     log_odds, information = [], []
-    for part in x.split(chunk_size(device, x)):
-        logits = networks(part.to(device, copy=True))  # a method may spoil its copy
-        shape = list(logits.shape)
-        if len(shape) != 3 or shape[0] == 0 or shape[1:] != [len(part), classes]:
-            raise ContractError(
-                f"the posterior's networks answered {len(part)} inputs with shape {shape}; "
-                f"it must be [n, {len(part)}, {classes}]: networks, inputs, classes."
-            )
-        if not logits.isfinite().all():
-            bad = int((~logits.isfinite()).any(-1).any(0).sum())
-            raise ContractError(
-                f"the posterior's networks gave outputs that aren't finite for {bad} of {len(part)} inputs: "
-                "the training has diverged, or a logarithm of zero was taken."
-            )
+    for k, part in enumerate(x.split(chunk_size(device, x))):
+        logits = networks(part.to(device, copy=True))  # a method may change its copy
+        _check_outputs(logits, len(part), classes)
+        if k == 0 and looks_like_probabilities(logits):
+            warnings.warn(PROBABILITIES, BenchWarning, stacklevel=3)  # the caller; 2 is torch's no_grad
         each = torch.log_softmax(logits.double(), -1)
         mean = log_mean_softmax(logits.double())
         total = -(mean.exp() * mean).sum(-1)
         aleatoric = -(each.exp() * each).sum(-1).mean(0)
         log_odds.append((mean - mean.amax(-1, keepdim=True)).clamp(min=-60000.0).cpu())
-        information.append((total - aleatoric).clamp(min=0.0).cpu())  # below zero by rounding alone
+        information.append((total - aleatoric).clamp(min=0.0).cpu())  # below zero only by rounding
     return {
         "log_odds": torch.cat(log_odds).numpy().astype(np.float16),
         "mutual_information": torch.cat(information).numpy().astype(np.float16),
     }
 
 
+def _check_outputs(logits: Tensor, inputs: int, classes: int) -> None:
+    shape = list(logits.shape)
+    if len(shape) != 3 or shape[0] == 0 or shape[1:] != [inputs, classes]:
+        raise ContractError(
+            f"the posterior's networks returned the shape {shape} for {inputs} inputs; "
+            f"it must be [n, {inputs}, {classes}]: networks, inputs, classes."
+        )
+    if not logits.isfinite().all():
+        bad = int((~logits.isfinite()).any(-1).any(0).sum())
+        raise ContractError(
+            f"the posterior's networks returned values that are not finite for {bad} of {inputs} inputs: "
+            "the training has diverged, or the logarithm of zero was taken."
+        )
+
+
 def decode(arrays: Arrays, prefix: str) -> Predictions:
-    """Read back what ``predict`` made and the task stored under ``prefix``."""
+    """Read back what ``predict`` returned and the task stored as ``<prefix>/log_odds`` and ``<prefix>/mutual_information``."""
     log_odds = arrays[f"{prefix}/log_odds"].astype(np.float64)
     log_probs = log_odds - np.log(np.exp(log_odds).sum(axis=1, keepdims=True))  # the largest log-odds are 0
     return Predictions(log_probs, arrays[f"{prefix}/mutual_information"].astype(np.float64))

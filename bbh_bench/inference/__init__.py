@@ -1,1 +1,1 @@
-"""What methods are built from: training, weight distributions, divergences, flows, weight generators."""
+"""Building blocks of methods: training, weight distributions, KL divergences, normalising flows, weight generators."""

@@ -1,8 +1,9 @@
-"""Linear layers so wide that their gradient must not be stored: the last layers of a weight generator.
+"""Adam for linear layers whose gradient is too large to store: the output layers of a weight generator.
 
-With S rows of inputs the gradient of a weight ``[outputs, inputs]`` has rank S. Adam's step can be taken a block of outputs at
-a time, from the two thin factors, while the block is in the cache: the numbers are those of Adam on the whole gradient, and
-the traffic to memory, which is what the step costs, is halved.
+With S rows of inputs, the gradient of a weight ``[outputs, inputs]`` has rank S. ``LowRankLinear`` keeps its two factors,
+``[S, outputs]`` and ``[S, inputs]``. ``LowRankAdam`` computes the gradient and takes Adam's step for one block of outputs after
+the other, while the block is in the processor's cache. The result equals Adam with the whole gradient. Access to memory
+dominates the cost of the step, and is halved.
 """
 
 from typing import Any
@@ -11,14 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adam import adam as adam_step
 
-BLOCK = 512  # outputs; with 512 inputs a block of weight, gradient and both moments takes 4 MiB
-WIDE = 2**20  # weights, from which on it pays
+BLOCK = 512  # outputs; with 512 inputs, the weight, gradient and both moments of a block take 4 MiB
+MIN_WEIGHTS = 2**20  # from this number of weights on, a LowRankLinear is faster than an nn.Linear
 
 
-class WideLinear(nn.Module):
-    """``x [S, inputs] -> x W' + b [S, outputs]``, initialised as Glorot & Bengio 2010 with zero biases.
+class LowRankLinear(nn.Module):
+    """``x [S, inputs] -> x W' + b [S, outputs]``, initialised as in Glorot & Bengio 2010, with zero biases.
 
-    Its weight isn't seen by autograd: the backward pass leaves the gradient's factors for ``WideAdam``.
+    Autograd does not see the weight. The backward pass stores the factors of its gradient in ``factors``, for ``LowRankAdam``.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -30,15 +31,17 @@ class WideLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Rows ``[S, inputs]`` -> ``[S, outputs]``."""
-        return _Wide.apply(x, self.weight, self.factors) + self.bias
+        return _LowRankProduct.apply(x, self.weight, self.factors) + self.bias
 
 
-class _Wide(torch.autograd.Function):
+class _LowRankProduct(torch.autograd.Function):
+    """``x W'``; the backward pass appends ``(gradient [S, outputs], x [S, inputs])`` to ``factors``."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, factors: list[tuple[Tensor, Tensor]]) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.factors = factors
-        return (weight @ x.T).T  # twice as fast as x @ weight.T where outputs are many and rows are few
+        return (weight @ x.T).T  # twice as fast as x @ weight.T if outputs are many and rows are few
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
@@ -47,32 +50,32 @@ class _Wide(torch.autograd.Function):
         return gradients[0] @ weight, None, None
 
 
-class WideAdam:
-    """Adam for a module's parameters (Kingma & Ba 2015), those of its ``WideLinear`` layers from their factors."""
+class LowRankAdam:
+    """Adam (Kingma & Ba 2015, arXiv 1412.6980) for the parameters of a module that contains ``LowRankLinear`` layers."""
 
     def __init__(self, module: nn.Module, lr: float, eps: float = 1e-5) -> None:
         ordinary = [parameter for parameter in module.parameters() if parameter.requires_grad]
         self._adam = torch.optim.Adam(ordinary, lr=lr, eps=eps, fused=True)
-        self._wide = [layer for layer in module.modules() if isinstance(layer, WideLinear)]
-        self._moments = [(torch.zeros_like(layer.weight), torch.zeros_like(layer.weight)) for layer in self._wide]
+        self._layers = [layer for layer in module.modules() if isinstance(layer, LowRankLinear)]
+        self._moments = [(torch.zeros_like(layer.weight), torch.zeros_like(layer.weight)) for layer in self._layers]
         self._lr, self._eps, self._steps = lr, eps, 0
 
     def zero_grad(self) -> None:
-        """Forget gradients and factors."""
+        """Discard gradients and factors of gradients."""
         self._adam.zero_grad()
-        for layer in self._wide:
+        for layer in self._layers:
             layer.factors.clear()
 
     @torch.no_grad()
     def step(self) -> None:
-        """One step for every parameter that has a gradient."""
+        """Take one step for every parameter that has a gradient."""
         self._adam.step()
-        for layer, moments in zip(self._wide, self._moments, strict=True):
+        for layer, moments in zip(self._layers, self._moments, strict=True):
             if layer.factors:
-                self._wide_step(layer, moments)
+                self._low_rank_step(layer, moments)
         self._steps += 1
 
-    def _wide_step(self, layer: WideLinear, moments: tuple[Tensor, Tensor]) -> None:
+    def _low_rank_step(self, layer: LowRankLinear, moments: tuple[Tensor, Tensor]) -> None:
         left = torch.cat([gradient for gradient, _ in layer.factors]).T.contiguous()
         right = torch.cat([x for _, x in layer.factors])
         for start in range(0, len(left), BLOCK):

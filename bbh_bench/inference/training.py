@@ -1,4 +1,4 @@
-"""The one training loop: a function that a method may use, and need not."""
+"""The training loop, and what the losses of several methods share. A method may use them, and does not have to."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -14,10 +14,10 @@ REPORT_EVERY = 20  # steps; reading the loss waits for a GPU
 
 
 class Optimiser(Protocol):
-    """What the loop needs of an optimiser; torch's have it."""
+    """What the training loop needs of an optimiser. Those of torch have it."""
 
     def zero_grad(self) -> None:
-        """Forget the gradients."""
+        """Discard the gradients."""
         ...
 
     def step(self) -> object:
@@ -26,7 +26,7 @@ class Optimiser(Protocol):
 
 
 class Diverged(Exception):
-    """The loss is no longer a finite number."""
+    """The loss is infinite or not a number."""
 
 
 def minimise(
@@ -34,10 +34,10 @@ def minimise(
     optimiser: Optimiser,
     loss: Callable[[Tensor, Tensor, int], Tensor],
 ) -> None:
-    """Take the problem's whole budget of batches, one optimiser step each.
+    """Use the problem's whole budget: one optimiser step for each batch.
 
-    ``loss(x, y, step)`` gets inputs ``[B, ...]``, targets ``[B]`` and the number of steps taken, and returns a scalar.
-    Raises ``Diverged`` where the loss is not finite.
+    ``loss(x, y, step)`` gets inputs ``[B, ...]``, targets ``[B]`` and the number of steps taken so far, and returns a scalar.
+    Raises ``Diverged`` if the loss is not finite. It is checked every 20 steps and at the last one.
     """
     steps = problem.steps
     for step, (x, y) in enumerate(islice(problem.batches(), steps)):
@@ -46,10 +46,10 @@ def minimise(
         value.backward()
         optimiser.step()
         if step % REPORT_EVERY == 0 or step == steps - 1:
-            now = value.item()
-            if not math.isfinite(now):
-                raise Diverged(f"the loss was {now} at step {step} of {steps}; try a lower learning rate.")
-            problem.progress((step + 1) / steps, now)
+            current = value.item()
+            if not math.isfinite(current):
+                raise Diverged(f"the loss was {current} at step {step} of {steps}; try a lower learning rate.")
+            problem.progress((step + 1) / steps, current)
 
 
 def adam(parameters: Iterable[Tensor], lr: float, eps: float = 1e-5) -> torch.optim.Adam:
@@ -58,16 +58,19 @@ def adam(parameters: Iterable[Tensor], lr: float, eps: float = 1e-5) -> torch.op
 
 
 def kernels(network: nn.Module) -> list[Tensor]:
-    """The weights that the paper's prior covers in a point estimate: not biases, not the scales of normalisation."""
+    """The weights that the paper's prior covers in a point estimate: no biases, and no scales of normalisation layers."""
     return [weight for weight in network.parameters() if weight.dim() >= 2]
 
 
 def negative_log_prior(weights: Iterable[Tensor], scale: float) -> Tensor:
-    """``sum(w ** 2) / (2 scale ** 2)``, in nats: minus the log-density of N(0, scale^2), less its constant."""
+    """``sum(w ** 2) / (2 scale ** 2)``, in nats: the negative log-density of N(0, scale^2) without its constant."""
     return torch.stack([weight.square().sum() for weight in weights]).sum() / (2 * scale**2)
 
 
-def annealed(step: int, steps: int, share: float, wait: float = 0.0) -> float:
-    """The weight of a prior term: 0 for a share ``wait`` of the steps, then rising to 1 over a further ``share`` of them."""
-    past = step / steps - wait
-    return min(1.0, max(0.0, past / share)) if share else float(past >= 0)
+def annealing_weight(step: int, steps: int, share: float, wait: float = 0.0) -> float:
+    """Weight of the KL term at a step: 0 for a share ``wait`` of all steps, then rising linearly to 1 over a further ``share``.
+
+    ``share=0`` makes it jump from 0 to 1.
+    """
+    elapsed = step / steps - wait
+    return min(1.0, max(0.0, elapsed / share)) if share else float(elapsed >= 0)

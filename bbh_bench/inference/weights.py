@@ -1,8 +1,8 @@
-"""Networks whose weights are drawn: any module, evaluated for n draws of its weights.
+"""Networks with sampled weights: evaluates any module with n samples of its weights.
 
-One batched evaluation of all draws on a GPU, and on a CPU for few pixels, where starting each operation costs more than the
-operation. Elsewhere a loop over draws: on a CPU convolutions are bound by arithmetic, and ``torch.func.vmap`` and grouped
-convolutions were measured slower than the loop.
+All samples are evaluated in one batched call on a GPU, and on a CPU if there are few pixels: there, starting an operation
+costs more than the operation itself. Elsewhere a loop evaluates one sample after the other. On a CPU, convolutions are
+limited by arithmetic, and ``torch.func.vmap`` and grouped convolutions were both measured to be slower than the loop.
 """
 
 import copy
@@ -13,92 +13,96 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from bbh_bench.api import Posterior, Predict
+from bbh_bench.api import Posterior, PredictFn
 from bbh_bench.errors import ContractError
 
-Draws = dict[str, Tensor]
-"""Weights by the name they have in the network, n draws of each: ``[n, *shape]``."""
+WeightSamples = dict[str, Tensor]
+"""Weights by their name in the network, n samples of each: ``[n, *shape]``."""
 
 
-MANY_DRAWS = 8  # fewer gain nothing from being batched
-FEW_PIXELS = 3200  # of the whole batch: up to here a core is quicker with all draws at once, with and without gradients
-AT_ONCE = 16  # draws on a GPU, whose activations are all in memory
+MIN_BATCHED_SAMPLES = 8  # batching fewer samples saves no time
+MAX_BATCHED_PIXELS = 3200  # in the whole batch of inputs; up to here one core is faster with all samples batched
+GPU_CHUNK_SIZE = 16  # samples that are batched on a GPU; the activations of all of them are in memory
 
 
-def forward(network: nn.Module, draws: Draws, x: Tensor) -> Tensor:
-    """Inputs ``[B, ...]`` through n networks: ``[n, B, K]``, differentiable in the inputs and in the draws.
+def forward(network: nn.Module, samples: WeightSamples, x: Tensor) -> Tensor:
+    """Inputs ``[B, ...]`` through n networks: ``[n, B, K]``, differentiable with respect to the inputs and the samples.
 
-    Parameters and buffers that ``draws`` doesn't name are the network's own, the same for every draw.
+    Parameters and buffers that ``samples`` does not name are the network's own, the same in all n networks.
     """
-    n = len(next(iter(draws.values())))
-    if n >= MANY_DRAWS and (x.is_cuda or x.numel() <= FEW_PIXELS):
-        with suppress(RuntimeError):  # an operation that can't be batched; anything else will fail below too
-            return batched(network, draws, x)
-    each = ({name: weights[k] for name, weights in draws.items()} for k in range(n))
+    n = len(next(iter(samples.values())))
+    if n >= MIN_BATCHED_SAMPLES and (x.is_cuda or x.numel() <= MAX_BATCHED_PIXELS):
+        with suppress(RuntimeError):  # an operation that cannot be batched; any other error will be raised below, too
+            return batched_forward(network, samples, x)
+    each = ({name: weights[k] for name, weights in samples.items()} for k in range(n))
     return torch.stack([functional_call(network, weights, (x,)) for weights in each])
 
 
-def batched(network: nn.Module, draws: Draws, x: Tensor) -> Tensor:
-    """What ``forward`` gives, with each operation done for many draws at once."""
+def batched_forward(network: nn.Module, samples: WeightSamples, x: Tensor) -> Tensor:
+    """The same as ``forward``, with each operation batched over samples. Raises ``RuntimeError`` if one cannot be batched."""
 
-    def one(weights: Draws) -> Tensor:
+    def one(weights: WeightSamples) -> Tensor:
         output: Tensor = functional_call(network, weights, (x,))
         return output
 
-    return vmap(one, randomness="different", chunk_size=AT_ONCE if x.is_cuda else None)(draws)
+    return vmap(one, randomness="different", chunk_size=GPU_CHUNK_SIZE if x.is_cuda else None)(samples)
 
 
 class WeightPosterior(Posterior):
     """A distribution over the weights of one network.
 
-    ``draw(n)`` gives n draws with torch's global random generator; ``parameters`` is how many numbers were learnt.
+    ``sample_weights(n)`` returns n samples of the weights, from torch's global random generator. ``parameters`` is the number
+    of parameters kept for prediction.
     """
 
-    def __init__(self, network: nn.Module, draw: Callable[[int], Draws], parameters: int) -> None:
+    def __init__(self, network: nn.Module, sample_weights: Callable[[int], WeightSamples], parameters: int) -> None:
         self.network = network.eval().requires_grad_(False)
-        self.draw = draw
+        self.sample_weights = sample_weights
         self.parameters = parameters
 
-    def sample(self, n: int) -> Predict:
-        """Freeze n draws of the weights."""
+    def sample(self, n: int) -> PredictFn:
+        """Freeze n samples of the weights."""
         with torch.no_grad():
-            draws = self.draw(n)
-        return lambda x: forward(self.network, draws, x)
+            samples = self.sample_weights(n)
+        return lambda x: forward(self.network, samples, x)
 
 
-def layers(network: nn.Module, method: str) -> dict[str, nn.Linear | nn.Conv2d]:
-    """The dense and convolutional layers by name, whose weights ``method`` is to draw. Raises ``ContractError`` if none."""
-    found = {name: layer for name, layer in network.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)}
-    if not found:
+def sampled_layers(network: nn.Module, method: str) -> dict[str, nn.Linear | nn.Conv2d]:
+    """The dense and convolutional layers, by name: a method samples the weights of these.
+
+    Raises ``ContractError``, which names the ``method``, if there are none.
+    """
+    layers = {name: layer for name, layer in network.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)}
+    if not layers:
         raise ContractError(
-            f"method '{method}' needs a network with an nn.Linear or an nn.Conv2d, whose weights it draws."
+            f"method '{method}' needs a network with an nn.Linear or an nn.Conv2d, whose weights it samples."
         )
-    return found
+    return layers
 
 
-def with_layers(network: nn.Module, stand_ins: Mapping[nn.Module, nn.Module]) -> nn.Module:
-    """The network with stand-ins for some of its layers, wherever they are; it shares all its weights with the original."""
-    memo: dict[int, object] = {id(layer): stand_in for layer, stand_in in stand_ins.items()}
+def sampled_shapes(network: nn.Module, method: str) -> dict[str, torch.Size]:
+    """Shapes of the weights and biases of ``sampled_layers``, by their name in the network. Raises ``ContractError``."""
+    return {
+        name: weight.shape
+        for prefix, layer in sampled_layers(network, method).items()
+        for name, weight in layer.named_parameters(prefix)
+    }
+
+
+def with_layers(network: nn.Module, replacements: Mapping[nn.Module, nn.Module]) -> nn.Module:
+    """A copy of the network with some layers replaced wherever they occur. It shares all weights with the original."""
+    memo: dict[int, object] = {id(layer): replacement for layer, replacement in replacements.items()}
     memo |= {id(weight): weight for weight in [*network.parameters(), *network.buffers()]}
-    return copy.deepcopy(network, memo)  # what the memo holds isn't copied, but put in place
+    return copy.deepcopy(network, memo)  # deepcopy uses the memo's objects in place of copies
 
 
-def with_noise(mean: Tensor, variance: Tensor) -> Tensor:
-    """A draw of N(mean, variance), differentiable in both where the variance is 0 too."""
+def sample_gaussian(mean: Tensor, variance: Tensor) -> Tensor:
+    """A sample of N(mean, variance), differentiable with respect to both, also where the variance is 0."""
     return mean + variance.clamp_min(1e-16).sqrt() * noise_like(mean)
 
 
 def noise_like(x: Tensor) -> Tensor:
-    """``torch.randn_like``, which takes six times as long on a CPU where the channels are last in memory."""
+    """``torch.randn_like``, which takes six times as long on a CPU if the channels are last in memory."""
     if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):
         return torch.randn(x.numel(), device=x.device, dtype=x.dtype).as_strided(x.shape, x.stride())
     return torch.randn_like(x)
-
-
-def drawn_shapes(network: nn.Module, method: str) -> dict[str, torch.Size]:
-    """Shapes, by name in the network, of the weights and biases of its ``layers``."""
-    return {
-        name: weight.shape
-        for prefix, layer in layers(network, method).items()
-        for name, weight in layer.named_parameters(prefix)
-    }

@@ -1,7 +1,7 @@
 """MC-dropout: Gal & Ghahramani 2016, arXiv 1506.02142.
 
-In training every image has masks of its own. A draw of the posterior is one mask for each place where units are dropped,
-shared by all images: the same network for the whole batch.
+In training, every image has its own masks. A sample of the posterior is one mask for each place where units are dropped. All
+images share it, so that a sample is the same network for the whole batch.
 """
 
 from dataclasses import dataclass
@@ -10,12 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bbh_bench.api import Posterior, Predict, Problem
+from bbh_bench.api import Posterior, PredictFn, Problem
 from bbh_bench.errors import ContractError
 from bbh_bench.methods.map import train_map
 
-TOGETHER, ON_GPU = 2**17, 2**26
-"""Units of the first site that go through the network at once, of several draws: more don't fit a core's cache."""
+CPU_UNITS, GPU_UNITS = 2**17, 2**26
+"""Maximum number of units that one call evaluates, counted at the first dropout site over all samples and images.
+
+More than ``CPU_UNITS`` do not fit into the cache of a processor core.
+"""
 
 
 @dataclass(frozen=True)
@@ -23,13 +26,15 @@ class Dropout:
     """MC-dropout: one network whose dropout stays on, at every place that the network marks."""
 
     name: str = "dropout"
+    version: int = 1
     rate: float = 0.5
     """Probability of dropping a unit."""
     lr: float = 1e-3
     prior_scale: float = 1.0
+    """Standard deviation of the prior on kernels, as for MAP."""
 
     def fit(self, problem: Problem) -> Posterior:
-        """Train as MAP is trained, with masks of its own for every image and step."""
+        """Train as MAP, with new masks for every image and step. Raises ``ContractError`` if the network has no sites."""
         network = with_sites(problem.network(), self.rate)
         if not sites(network):
             raise ContractError(
@@ -40,18 +45,20 @@ class Dropout:
 
 
 class Site(nn.Module):
-    """Stands where the network marks dropout: live masks in training, a frozen mask in evaluation."""
+    """Replaces an ``nn.Dropout`` of the network: random masks in training mode, frozen masks in evaluation mode."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
         self.rate = rate
         self.mask: Tensor | None = None
+        """Masks of n samples, ``[n, *shape]``."""
         self.shape = torch.Size()
+        """Shape of the units of one image."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Units times the masks of n draws: ``[n B, ...]``, those of the first draw first.
+        """In evaluation mode, multiply units ``[n B, ...]``, ordered by sample, with the masks of n samples.
 
-        Without masks, in evaluation, note the shape that one must have.
+        If there are no masks yet, store the shape that a mask must have.
         """
         if self.training:
             return live_dropout(x, self.rate)
@@ -62,21 +69,22 @@ class Site(nn.Module):
 
 
 def live_dropout(x: Tensor, rate: float) -> Tensor:
-    """``F.dropout``, five times faster on a CPU for rates that are whole numbers of 256ths, and as exact.
+    """``F.dropout``, but five times faster on a CPU if the rate is a multiple of 1/256, and just as exact.
 
-    There the random numbers are what costs: one byte decides about a unit, and a 64-bit draw gives eight of them.
+    On a CPU, the random numbers dominate the cost. One random byte decides about one unit, and a random 64-bit integer has
+    eight bytes.
     """
     threshold = rate * 256
     dense = x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last)
     if x.device.type != "cpu" or threshold != int(threshold) or not dense:
         return F.dropout(x, rate)
-    drawn = torch.empty(-(-x.numel() // 8), dtype=torch.int64).random_(-(2**63), None)  # all 64 bits, the sign too
-    kept = drawn.view(torch.uint8)[: x.numel()] >= int(threshold)
-    return x * (kept.as_strided(x.shape, x.stride()).to(x.dtype) * (1 / (1 - rate)))
+    integers = torch.empty(-(-x.numel() // 8), dtype=torch.int64).random_(-(2**63), None)  # all 64 bits, also the sign
+    mask = integers.view(torch.uint8)[: x.numel()] >= int(threshold)
+    return x * (mask.as_strided(x.shape, x.stride()).to(x.dtype) * (1 / (1 - rate)))
 
 
 class DropoutPosterior(Posterior):
-    """A trained network with sites: draws differ by their masks. ``example`` ``[1, ...]`` shows the sizes of its layers."""
+    """A trained network with sites; samples differ in their masks, whose shapes come from an input ``example`` ``[1, ...]``."""
 
     def __init__(self, network: nn.Module, example: Tensor) -> None:
         self.network = network.eval().requires_grad_(False)
@@ -86,15 +94,15 @@ class DropoutPosterior(Posterior):
         with torch.no_grad():
             network(example)
 
-    def sample(self, n: int) -> Predict:
+    def sample(self, n: int) -> PredictFn:
         """Freeze n sets of masks."""
         device = next(self.network.parameters()).device
-        frozen = [_masks(n, site, device) for site in self.sites]
+        frozen = [sample_masks(n, site, device) for site in self.sites]
 
         def networks(x: Tensor) -> Tensor:
-            shared = self.prefix(x)  # what no mask touches is computed once for all draws
+            shared = self.prefix(x)  # no mask affects this part: compute it once for all samples
             outputs = []
-            size = max(1, (ON_GPU if x.is_cuda else TOGETHER) // shared.numel())
+            size = max(1, (GPU_UNITS if x.is_cuda else CPU_UNITS) // shared.numel())
             for groups in zip(*(masks.split(size) for masks in frozen), strict=True):
                 for site, masks in zip(self.sites, groups, strict=True):
                     site.mask = masks
@@ -105,19 +113,19 @@ class DropoutPosterior(Posterior):
         return networks
 
 
-def _masks(n: int, site: Site, device: torch.device) -> Tensor:
-    """Masks of n draws, laid out as the units are: ``[n, *shape]``, 0 or 1 / (1 - rate)."""
+def sample_masks(n: int, site: Site, device: torch.device) -> Tensor:
+    """Masks of n samples ``[n, *shape]``, each 0 or 1 / (1 - rate), in the memory format of the units."""
     masks = (torch.rand(n, *site.shape, device=device) >= site.rate) / (1 - site.rate)
     return masks.contiguous(memory_format=torch.channels_last) if masks.dim() == 4 else masks
 
 
 def sites(network: nn.Module) -> list[Site]:
-    """In the order of the network's modules."""
+    """All sites of a network, in the order of its modules."""
     return [module for module in network.modules() if isinstance(module, Site)]
 
 
 def with_sites(network: nn.Module, rate: float) -> nn.Module:
-    """Put a ``Site`` in the place of every ``nn.Dropout`` inside the network."""
+    """Replace every ``nn.Dropout`` inside the network by a ``Site``, in place."""
     for name, child in network.named_children():
         if isinstance(child, nn.Dropout):
             setattr(network, name, Site(rate))
@@ -127,7 +135,7 @@ def with_sites(network: nn.Module, rate: float) -> nn.Module:
 
 
 def _split(network: nn.Module) -> tuple[nn.Module, nn.Module]:
-    """A sequence is cut before its first site; any other network has no part that is known to be shared."""
+    """Split an ``nn.Sequential`` before its first site. In any other network, no part is known to be independent of masks."""
     if not isinstance(network, nn.Sequential):
         return nn.Identity(), network
     first = next(k for k, layer in enumerate(network) if sites(layer))

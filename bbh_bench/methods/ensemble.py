@@ -1,15 +1,15 @@
 """Deep ensembles: Lakshminarayanan et al. 2017, arXiv 1612.01474.
 
-Without adversarial training and without a variance head: the members differ by initialisation and by the order of their
-batches. Each member takes the whole budget (in the paper's code they share one stream of batches, so that each saw a
-tenth of every epoch).
+Without adversarial training and without a variance head. The members differ in their initialisation and in the order of their
+batches. Each member uses the whole budget. In the paper's code all members share one stream of batches, so that each of them
+sees a tenth of every epoch.
 """
 
 from dataclasses import dataclass, field, replace
 
 import torch
 
-from bbh_bench.api import Method, Posterior, Predict, Problem
+from bbh_bench.api import Method, Posterior, PredictFn, Problem, is_differentiable
 from bbh_bench.methods.map import Map
 
 
@@ -18,6 +18,7 @@ class Ensemble:
     """Deep ensemble: several networks of a base method, trained one after the other."""
 
     name: str = "ensemble"
+    version: int = 1
     members: int = 5
     base: Method = field(default_factory=Map)
 
@@ -34,15 +35,18 @@ class Ensemble:
 
 
 class EnsemblePosterior(Posterior):
-    """The members, each with an equal share of the draws."""
+    """The posteriors of all members, with equal weights."""
 
     def __init__(self, members: list[Posterior]) -> None:
         self.members = members
         self.parameters = sum(member.parameters for member in members)
-        self.differentiable = all(getattr(member, "differentiable", True) for member in members)
+        self.differentiable = all(is_differentiable(member) for member in members)
 
-    def sample(self, n: int) -> Predict:
-        """Every member, n draws shared out among them, of which a point estimate gives one; some members if n is less."""
+    def sample(self, n: int) -> PredictFn:
+        """Divide n samples equally among the members. If n is less than the number of members, choose n of them at random.
+
+        A member that is a point estimate gives one network, however many samples it is asked for.
+        """
         count = len(self.members)
         chosen = range(count) if n >= count else torch.randperm(count)[:n].tolist()
         networks = [self.members[k].sample(max(1, n // count + (k < n % count))) for k in chosen]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from bbh_bench.api import Posterior, Predict, Problem
+from bbh_bench.api import Posterior, PredictFn, Problem
 from bbh_bench.inference.training import adam, kernels, minimise, negative_log_prior
 
 
@@ -13,9 +13,10 @@ class Map:
     """Maximum a posteriori: one network, L2 from a Gaussian prior on its kernels."""
 
     name: str = "map"
+    version: int = 1
     lr: float = 1e-3
     prior_scale: float = 1.0
-    """Standard deviation of the prior on kernels; biases are free, as in the paper's MAP."""
+    """Standard deviation of the prior on kernels. Biases have no prior, as in the paper's MAP."""
 
     def fit(self, problem: Problem) -> Posterior:
         """Minimise the mean negative log-likelihood minus the log prior / N."""
@@ -25,7 +26,7 @@ class Map:
 
 
 def train_map(network: nn.Module, problem: Problem, lr: float, prior_scale: float) -> None:
-    """Train a network in place to the mode of its posterior, with its dropout on where it has a rate."""
+    """Train a network in place to the mode of its posterior, in training mode: its dropout layers drop units at their rate."""
     weights = kernels(network)
 
     def loss(x: Tensor, y: Tensor, step: int) -> Tensor:
@@ -36,12 +37,12 @@ def train_map(network: nn.Module, problem: Problem, lr: float, prior_scale: floa
 
 
 class PointPosterior(Posterior):
-    """One network: every draw is the same."""
+    """One network: all samples are the same."""
 
     def __init__(self, network: nn.Module) -> None:
-        self.network = network.eval().requires_grad_(False)  # no gradient but the input's is ever asked for again
+        self.network = network.eval().requires_grad_(False)  # from now on, only inputs need gradients
         self.parameters = sum(weight.numel() for weight in network.parameters())
 
-    def sample(self, n: int) -> Predict:
-        """The one network, whatever n."""
+    def sample(self, n: int) -> PredictFn:
+        """Return the one network, whatever n is."""
         return lambda x: self.network(x).unsqueeze(0)

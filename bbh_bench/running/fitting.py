@@ -1,4 +1,4 @@
-"""Fits a method, or loads its posterior from the cache; the test data stay closed meanwhile."""
+"""Fits a method, or loads its posterior from the cache."""
 
 import warnings
 from dataclasses import replace
@@ -41,7 +41,11 @@ def fit(
 
 def check_posterior(posterior: Posterior) -> None:
     """Raise ``ContractError`` if it cannot be evaluated at all; warn if its size is not known."""
-    if not callable(getattr(posterior, "sample", None)):
+    try:
+        usable = callable(posterior.sample)
+    except AttributeError:
+        usable = False
+    if not usable:
         raise ContractError(f"fit() returned {type(posterior).__name__}, which has no method sample(n). Return a posterior.")
     if parameters(posterior) is None:
         warnings.warn(

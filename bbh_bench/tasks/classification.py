@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from bbh_bench.api import (
@@ -30,7 +31,7 @@ from bbh_bench.attacks.threat_model import threat_model
 from bbh_bench.errors import BenchWarning
 from bbh_bench.evaluation import classification
 from bbh_bench.evaluation.predictive import predict
-from bbh_bench.evaluation.stored import store_labels, store_shift, under
+from bbh_bench.evaluation.stored import TEST, ood_prefix, store_labels, store_shift, under
 from bbh_bench.records.identity import describe
 from bbh_bench.tasks.networks import on_device
 from bbh_bench.tasks.shifts import Shift, Shifted
@@ -170,19 +171,39 @@ class LoadedClassification:
         """Predict the test and OOD sets with the same samples, then the shifted images; attack if gradients exist."""
         x, y = self.data.test
         arrays = store_labels(y)
-        sets = {"test": x} | {f"outlier/{name}": images for name, images in self.data.ood.items()}
+        sets = {TEST: x} | {ood_prefix(name): images for name, images in self.data.ood.items()}
         with stage("predict", images=sum(map(len, sets.values()))):
             networks = posterior.sample(self.task.samples)
             for name, images in sets.items():
                 arrays |= under(name, predict(networks, images, device, self.task.classes))
         for shift in self.task.shifts:
             arrays |= self._shift(shift, posterior, device, stage)
-        if self._attackable(posterior, x[:1].to(device)):
-            context = attacks.AttackContext(
-                x, y, self.task.classes, self.task.bounds, self.task.samples, self.task.attacked, device
-            )
-            attack_list = (*self.task.attacks, *self.task.extra_attacks)
-            problem = partial(self.problem, device)
-            arrays |= attacks.attacked(context, posterior, attack_list, self.surrogates, problem, seed, stage)
-            arrays |= attacks.shared(context, self.task.attacks)
+        if is_differentiable(posterior):
+            arrays |= self._attack(posterior, device, seed, stage)
         return arrays
+
+    def _attack(self, posterior: Posterior, device: torch.device, seed: int, stage: Stage) -> Arrays:
+        """Nothing, with a warning, if the outputs have no gradient with respect to the inputs."""
+        x, y = self.data.test
+        if not attacks.gradients_reach_inputs(posterior, x[:1].to(device)):
+            warnings.warn(
+                "the outputs have no gradient with respect to the inputs, so that the posterior is not attacked. Do not use "
+                "detach or no_grad in its networks, or set `differentiable = False`",
+                BenchWarning,
+                stacklevel=2,
+            )
+            return {}
+        task = self.task
+        context = attacks.AttackContext(x, y, task.classes, task.bounds, task.samples, task.attacked, device)
+        all_attacks = (*task.attacks, *task.extra_attacks)
+        problem = partial(self.problem, device)
+        arrays = attacks.attacked(context, posterior, all_attacks, self.surrogates, problem, seed, stage)
+        return arrays | attacks.shared(context, task.attacks)
+
+    def _shift(self, shift: Shift, posterior: Posterior, device: torch.device, stage: Stage) -> Arrays:
+        """Predict the images at all values with the same samples."""
+        shifted = self.shifted[shift.name]
+        images = shifted.images.flatten(0, 1)
+        with stage(f"shift/{shift.name}", images=len(images)):
+            predicted = predict(posterior.sample(self.task.samples), images, device, self.task.classes)
+        return store_shift(shift.name, shift.axis, shift.values, shifted.labels, predicted)

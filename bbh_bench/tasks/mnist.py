@@ -1,6 +1,6 @@
-"""MNIST against notMNIST, as in the paper: 55,000 training images, LeNet, batches of 100, 100 epochs.
+"""mnist: MNIST with notMNIST as OOD set, as in the paper: 55,000 training images, LeNet, batches of 100, 100 epochs.
 
-The paper's loader splits the first 5,000 training images off as a validation set and never uses them; so do we.
+The paper's loader sets the first 5,000 training images aside for validation. Neither the paper nor this task uses them.
 """
 
 from collections.abc import Mapping
@@ -11,11 +11,11 @@ from torch import Tensor
 
 from bbh_bench.data import DataFile, read_idx_images, read_idx_labels, shuffled
 from bbh_bench.tasks.classification import ClassificationTask, ImageData
-from bbh_bench.tasks.networks import lenet
+from bbh_bench.tasks.networks import LENET
 from bbh_bench.tasks.shifts import Mixup, Rotation, Swelling
 
 VALIDATION = 5000
-OPTIONAL_OUTLIERS = 2000  # images of each further outlier set
+OPTIONAL_IMAGES = 2000  # of each optional OOD set
 
 
 def _file(folder: str, name: str, sha256: str, site: str) -> DataFile:
@@ -59,49 +59,49 @@ OPTIONAL = {
 
 @dataclass(frozen=True)
 class Mnist:
-    """MNIST with the notMNIST test images as outliers, and FashionMNIST's and KMNIST's where the data folder has them."""
+    """MNIST. OOD sets are the test images of notMNIST, and those of FashionMNIST and KMNIST if the data folder has them."""
 
     def digests(self) -> Mapping[str, str]:
-        """Of every file that is read."""
+        """Of every file that is read. These texts are part of the task's identity."""
         files = [TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS, NOTMNIST, *OPTIONAL.values()]
-        split = f"validation: first {VALIDATION}; optional outliers: {OPTIONAL_OUTLIERS}, seed 0"
+        split = f"validation: first {VALIDATION}; optional outliers: {OPTIONAL_IMAGES}, seed 0"
         return {file.path: file.sha256 for file in files} | {"split": split}
 
     def load(self, folder: Path) -> ImageData:
-        """Read the files of the data folder; the four of MNIST and notMNIST are downloaded if missing. Raises ``DataError``."""
+        """Read the data folder. The files of MNIST and notMNIST are downloaded if they are missing. Raises ``DataError``."""
         x, y = read_idx_images(TRAIN_IMAGES.read(folder)), read_idx_labels(TRAIN_LABELS.read(folder))
         test = read_idx_images(TEST_IMAGES.read(folder)), read_idx_labels(TEST_LABELS.read(folder))
-        outliers: dict[str, Tensor] = {"notmnist": read_idx_images(NOTMNIST.read(folder))}
+        ood: dict[str, Tensor] = {"notmnist": read_idx_images(NOTMNIST.read(folder))}
         for name, file in OPTIONAL.items():
             if file.present(folder):
                 images = read_idx_images(file.read(folder))
-                outliers[name] = images[shuffled(len(images))[:OPTIONAL_OUTLIERS].sort().values]
+                ood[name] = images[shuffled(len(images))[:OPTIONAL_IMAGES].sort().values]
         return ImageData(
             train=(x[VALIDATION:], y[VALIDATION:]),
             validation=(x[:VALIDATION], y[:VALIDATION]),
             test=test,
-            outliers=outliers,
+            ood=ood,
         )
 
 
-# The paper's own images, by their numbers in the test set, and beside them what it shows on many.
-_BOTH_WAYS = tuple(range(-90, 91, 10))
+# On two hundred images each; then on the images that the paper shows, by their places in the test set.
+_BOTH_DIRECTIONS = tuple(range(-90, 91, 10))
 SHIFTS = (
     Rotation(),
     Mixup(),
     Swelling(),
-    Rotation("rotation-three", images=(270,), values=_BOTH_WAYS),
-    Rotation("rotation-one", images=(202,), values=_BOTH_WAYS),
+    Rotation("rotation-three", images=(270,), values=_BOTH_DIRECTIONS),
+    Rotation("rotation-one", images=(202,), values=_BOTH_DIRECTIONS),
     Rotation("rotation-six", images=(217,), values=tuple(range(-180, 181, 10))),
     Mixup("mixup-three-eight", images=((270, 391),)),
 )
 
 TASK = ClassificationTask(
     name="mnist",
-    title="MNIST, outliers notMNIST, LeNet, the paper's 100 epochs",
+    title="MNIST, OOD notMNIST, LeNet, the paper's 100 epochs",
     version=2,
     source=Mnist(),
-    network=lenet,
+    network=LENET,
     classes=10,
     epochs=100,
     batch_size=100,
@@ -109,10 +109,10 @@ TASK = ClassificationTask(
 )
 SHORT = ClassificationTask(
     name="mnist-short",
-    title="MNIST, outliers notMNIST, LeNet, 5 epochs for a laptop",
+    title="MNIST, OOD notMNIST, LeNet, 5 epochs for a laptop",
     version=2,
     source=Mnist(),
-    network=lenet,
+    network=LENET,
     classes=10,
     epochs=5,
     batch_size=100,

@@ -1,32 +1,40 @@
-"""The networks: plain sequences of standard layers, the same for every method.
+"""The networks of the tasks: plain sequences of standard layers, the same for every method.
 
-``nn.Dropout(p=0)`` marks where units may be dropped. Convolutions are followed by dropout, pooling, then the rectifier:
-that equals the usual rectifier, dropout, pooling, since all three keep order and dropout's factors aren't negative, and
-it rectifies a quarter of the values. No batch normalisation: its running statistics belong to no draw of the weights, and
-a test batch's statistics leak between images.
+``nn.Dropout(p=0)`` marks where a method may drop units. A convolution is followed by dropout, pooling and the rectifier, in
+this order. That equals the usual order (rectifier, dropout, pooling): all three are monotone and the factors of dropout are
+not negative. It applies the rectifier to a quarter of the values.
+
+There is no batch normalisation: its running statistics belong to no sample of the weights, and with the statistics of a test
+batch the output of an image would depend on other images.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from bbh_bench.api import Architecture
+
 
 class ChannelsLast(nn.Module):
-    """Lays images ``[B, C, H, W]`` out with the channels last in memory, which pools six times faster on a CPU."""
+    """Stores images ``[B, C, H, W]`` with the channels last in memory: pooling is then six times faster on a CPU."""
 
     def forward(self, x: Tensor) -> Tensor:
         """The same values."""
         if x.shape[1] == 1:
-            # With one channel, contiguous(memory_format=channels_last) keeps strides that convolutions read as channels
-            # first, and the slow kernels come back in silence.
+            # With one channel, contiguous(memory_format=channels_last) keeps strides that convolutions take for channels
+            # first, and they would use the slow kernels again.
             x = x.contiguous()
             return x.as_strided(x.shape, (x.stride(0), 1, x.shape[3], 1))
         return x.contiguous(memory_format=torch.channels_last)
 
 
 def initialise(network: nn.Module) -> nn.Module:
-    """Variance scaling, as in the paper: kernels from a normal of variance 1 / fan-in cut at two deviations, biases zero."""
+    """Initialise a network as in the paper, by variance scaling, and return it.
+
+    Kernels are sampled from a normal distribution of variance 1 / fan-in, truncated at two standard deviations; biases are 0.
+    """
     for layer in network.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d):
             std = layer.weight[0].numel() ** -0.5
@@ -41,7 +49,7 @@ def _convolution(inputs: int, outputs: int, kernel: int, padding: int) -> list[n
 
 
 def lenet() -> nn.Module:
-    """LeNet for 28x28 images and 10 classes, 431,080 weights (LeCun et al. 1998, as Caffe and the paper have it)."""
+    """LeNet for 28x28 images and 10 classes: 431,080 parameters (LeCun et al. 1998, in the version of Caffe and the paper)."""
     return initialise(
         nn.Sequential(
             ChannelsLast(),
@@ -57,7 +65,7 @@ def lenet() -> nn.Module:
 
 
 def small_lenet(classes: int) -> nn.Module:
-    """LeNet's shape for 8x8 images: 3,493 weights for 5 classes."""
+    """A small LeNet for 8x8 images: 3,493 parameters for 5 classes."""
     return initialise(
         nn.Sequential(
             ChannelsLast(),
@@ -72,6 +80,11 @@ def small_lenet(classes: int) -> nn.Module:
     )
 
 
-def on_device(make: Callable[[], nn.Module], device: torch.device) -> nn.Module:
-    """A fresh network on a device."""
-    return make().to(device)
+LENET = Architecture("lenet", 1, lenet)
+SMALL_LENET = Architecture("small-lenet", 1, partial(small_lenet, classes=5))
+
+
+def on_device(network: Architecture | Callable[[], nn.Module], device: torch.device) -> nn.Module:
+    """A newly initialised network, of an architecture or from the function that builds it, on a device."""
+    build = network.build if isinstance(network, Architecture) else network
+    return build().to(device)

@@ -23,6 +23,7 @@ from bbh_bench.api import (
 from bbh_bench.data import check_open, digest
 from bbh_bench.errors import BenchError, ContractError
 from bbh_bench.evaluation import regression
+from bbh_bench.evaluation.stored import StoredRegression
 from bbh_bench.tasks.networks import on_device
 
 EVALUATION = 1
@@ -110,7 +111,7 @@ class LoadedRegression:
         return Problem(
             x=torch.from_numpy(self.data.x).float().unsqueeze(1).to(device),
             y=torch.from_numpy(self.data.y).float().to(device),
-            network=partial(on_device, self.task.network.build, device),
+            network=partial(on_device, self.task.network, device),
             likelihood=Gaussian(self.task.noise),
             epochs=self.task.epochs,
             batch_size=self.task.batch_size,
@@ -126,12 +127,12 @@ class LoadedRegression:
             raise ContractError(f"the posterior's networks returned the shape {shape}; it must be [n, {len(grid)}, 1].")
         if not outputs.isfinite().all():
             raise ContractError("the posterior's networks returned values that are not finite: the training has diverged.")
-        return {
-            "train/x": self.data.x,
-            "train/y": self.data.y,
-            "grid/x": self.data.grid,
-            "grid/truth": self.data.truth,
-            "grid/targets": self.data.targets.astype(np.float32),
-            "grid/outputs": outputs.squeeze(-1).cpu().numpy(),
-            "noise": np.array(self.task.noise),
-        }
+        return StoredRegression(
+            train_x=self.data.x,
+            train_y=self.data.y,
+            grid=self.data.grid,
+            truth=self.data.truth,
+            targets=self.data.targets,
+            outputs=outputs.squeeze(-1).cpu().numpy(),
+            noise=self.task.noise,
+        ).arrays()

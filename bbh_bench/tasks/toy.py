@@ -1,22 +1,23 @@
-"""toy: the regression of the paper's first figure, a cubic seen through twenty noisy points.
+"""toy: the regression of the paper's first figure, a cubic function with twenty noisy training points.
 
-The inputs and noise are those of the paper's code: x ~ U(-4, 4), then noise of deviation 9, from NumPy's seed 1. The
-regression that it imitates (Hernandez-Lobato & Adams 2015) is usually read with a noise of deviation 3.
+Inputs and noise are those of the paper's code: x ~ U(-4, 4), then normal noise of standard deviation 9, from NumPy's seed 1.
+The regression that it imitates (Hernandez-Lobato & Adams 2015) is usually understood with a standard deviation of 3.
 """
 
 import numpy as np
 from torch import nn
 
+from bbh_bench.api import Architecture
 from bbh_bench.tasks.networks import initialise
 from bbh_bench.tasks.regression import LineData, RegressionTask
 
 NOISE = 9.0
 POINTS = 20
-OBSERVATIONS = 20  # at each point of the grid, to judge by
+OBSERVATIONS = 20  # at each point of the grid, for the scores
 
 
 def cubic() -> LineData:
-    """Always the same: NumPy's legacy generator is frozen."""
+    """The training points and the grid, the same at every call: NumPy's legacy generator is frozen."""
     random = np.random.RandomState(1)
     x = random.uniform(-4, 4, POINTS)
     y = x**3 + NOISE * random.standard_normal(POINTS)
@@ -26,16 +27,18 @@ def cubic() -> LineData:
 
 
 def one_hidden_layer() -> nn.Module:
-    """One hidden layer of 100 rectifiers, 301 weights."""
+    """One hidden layer of 100 rectified units: 301 parameters."""
     return initialise(nn.Sequential(nn.Linear(1, 100), nn.Dropout(0.0), nn.ReLU(), nn.Linear(100, 1)))
 
 
+ONE_HIDDEN_LAYER = Architecture("one-hidden-layer", 1, one_hidden_layer)
+
 TASK = RegressionTask(
     name="toy",
-    title="x cubed from 20 points, noise of deviation 9",
+    title="x cubed from 20 points, noise of standard deviation 9",
     version=1,
-    make=cubic,
-    network=one_hidden_layer,
+    data=cubic,
+    network=ONE_HIDDEN_LAYER,
     noise=NOISE,
     epochs=2000,
     batch_size=POINTS,

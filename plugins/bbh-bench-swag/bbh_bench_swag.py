@@ -10,16 +10,17 @@ from bbh_bench import Method, Posterior, Problem, WeightPosterior, hookimpl, min
 
 @dataclass(frozen=True)
 class SwagDiag:
-    """Diagonal SWAG: the weights that SGD walks through, as a Gaussian."""
+    """Diagonal SWAG: a Gaussian with the mean and variance of the weights along the path of SGD."""
 
     name: str = "swag-diag"
+    version: int = 1
     lr: float = 0.05
     momentum: float = 0.9
     burn_in: float = 0.75
     """Share of the steps before averaging starts."""
 
     def fit(self, problem: Problem) -> Posterior:
-        """SGD at a constant rate; running mean and square of the weights once it is past the burn-in."""
+        """Run SGD at a constant learning rate. After the burn-in, average the weights and their squares."""
         network = problem.network()
         weights = dict(network.named_parameters())
         mean = {name: torch.zeros_like(weight) for name, weight in weights.items()}
@@ -36,13 +37,13 @@ class SwagDiag:
         minimise(problem, torch.optim.SGD(weights.values(), self.lr, self.momentum), loss)
         std = {name: (square[name] - mean[name].square()).clamp(min=1e-30).sqrt() for name in mean}
 
-        def draw(n: int) -> dict[str, Tensor]:
+        def sample_weights(n: int) -> dict[str, Tensor]:
             return {k: mean[k] + std[k] * torch.randn(n, *mean[k].shape, device=mean[k].device) for k in mean}
 
-        return WeightPosterior(network, draw, parameters=2 * sum(weight.numel() for weight in mean.values()))
+        return WeightPosterior(network, sample_weights, parameters=2 * sum(weight.numel() for weight in mean.values()))
 
 
 @hookimpl
 def bbh_methods() -> list[Method]:
-    """The plugin's methods."""
+    """The methods of this plugin."""
     return [SwagDiag()]
