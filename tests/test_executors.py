@@ -1,110 +1,194 @@
-"""Several processes give the records that this one gives, and outlive a cell that kills its process."""
+"""Several processes give the records that this one gives, and go on after a cell that kills its process."""
 
-import os
+import time
 from dataclasses import dataclass, replace
 from multiprocessing import active_children
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import QUICK, TINY, Failing
+from helpers import QUICK, TINY, Failing, context, planned
+from line_plugin import Deadly, Line, Straight, Talking, Waiting
 
 from bbh_bench.errors import ContractError
+from bbh_bench.plugins import load_plugins
 from bbh_bench.running.executors import inline, processes
-from bbh_bench.running.plan import Cell
-from bbh_bench.running.provenance import provenance
-from bbh_bench.running.runner import Bench
+from bbh_bench.running.plan import plan
+from bbh_bench.running.progress import Silent
+from bbh_bench.running.worker import Messages
+
+PLUGIN = Path(__file__).with_name("line_plugin.py")
 
 
-@dataclass(frozen=True)
-class Deadly:
-    """A method that takes its whole process with it."""
+class Recorder:
+    """An observer that writes down what it is told."""
 
-    name: str = "deadly"
-    code: int = 7
+    def __init__(self):
+        self.events = []
 
-    def fit(self, problem):
-        if self.code < 0:
-            os.kill(os.getpid(), -self.code)
-        os._exit(self.code)
+    def cell_started(self, cell):
+        self.events.append((str(cell), "started"))
+
+    def stage(self, cell, name):
+        self.events.append((str(cell), "stage", name))
+
+    def fitting(self, cell, fraction, loss):
+        self.events.append((str(cell), "fitting", fraction, loss))
+
+    def printed(self, cell, text):
+        self.events.append((str(cell), "printed", text))
+
+    def of(self, cell, kind):
+        return [event[2:] for event in self.events if event[:2] == (str(cell), kind)]
 
 
-@pytest.fixture
-def bench(metrics, cpu):
-    return Bench(cpu, tuple(metrics), provenance(cpu, {"bbh-bench"}))
+def cells(*methods, seeds=(0,), task=TINY):
+    return [planned(task, method, seed) for method in methods for seed in seeds]
 
 
-def cells(*methods, seeds=(0,)):
-    return [Cell(TINY, method, "bbh-bench", "", seed) for method in methods for seed in seeds]
+def in_processes(some, jobs=2, observer=None, files=()):
+    return processes(context(), some, Path(), jobs, files, observer or Silent())
 
 
-def test_processes_give_what_one_process_gives(bench):
+def in_this_process(some, observer=None):
+    loaded = {cell.task.name: cell.task.load(Path()) for cell in some}
+    return inline(context(), some, loaded, observer or Silent())
+
+
+def test_processes_give_what_one_process_gives():
     some = cells(QUICK, replace(QUICK, name="slow", lr=1e-3), seeds=(0, 1))
-    here = {str(cell): (record, arrays) for cell, record, arrays in inline(bench, some, {TINY.name: TINY.load(Path())})}
-    there = {str(cell): (record, arrays) for cell, record, arrays in processes(bench, some, Path(), jobs=2)}
+    here = {str(cell): result for cell, result in in_this_process(some)}
+    there = {str(cell): result for cell, result in in_processes(some)}
     assert there.keys() == here.keys()
-    for name, (record, arrays) in there.items():
-        assert record.scores == here[name][0].scores
-        assert record.curves == here[name][0].curves
-        assert arrays.keys() == here[name][1].keys()
-        for key, array in arrays.items():
-            assert np.array_equal(array, here[name][1][key]), key
+    for name, result in there.items():
+        assert result.record.finished
+        assert result.record.scores == here[name].record.scores
+        assert result.record.curves == here[name].record.curves
+        assert result.arrays.keys() == here[name].arrays.keys()
+        for key, array in result.arrays.items():
+            assert np.array_equal(array, here[name].arrays[key]), key
 
 
-def test_a_cell_that_kills_its_process_or_fails_costs_no_other(bench):
+def test_a_cell_that_kills_its_process_or_fails_costs_no_other():
     some = cells(Deadly(), Failing(message="no luck"), QUICK, Deadly(name="deadlier", code=-9))
-    records = {cell.method.name: record for cell, record, _ in processes(bench, some, Path(), jobs=2)}
-    assert records["quick"].status == "finished"
-    assert records["failing"].error["message"] == "no luck"
+    records = {cell.method.name: result.record for cell, result in in_processes(some)}
+    assert records["quick"].finished
+    assert records["failing"].error.message == "no luck"
     assert records["deadly"].status == records["deadlier"].status == "failed"
-    assert "ended with code 7: it left by itself" in records["deadly"].error["message"]
-    assert "ended with code -9: it was killed; was there enough memory?" in records["deadlier"].error["message"]
+    assert "ended with code 7: it exited by itself" in records["deadly"].error.message
+    assert "ended with code -9: it was killed; was there enough memory?" in records["deadlier"].error.message
 
 
-@dataclass(frozen=True)
-class Unloadable:
-    """A task whose data were there when the run began."""
-
-    name: str = "unloadable"
-    version: int = 1
-    title: str = "unloadable"
-    headline: str = "test/nll"
-    threads: int = 1
-
-    def specification(self):
-        return {}
-
-    def load(self, folder):
-        raise OSError("the disk is gone")
+def test_data_that_cannot_be_read_in_the_process_are_the_cells_failure():
+    some = [planned(Line(name="unloadable", disk="gone"), Straight()), *cells(Straight(), task=Line())]
+    records = {cell.task.name: result.record for cell, result in in_processes(some, jobs=1)}
+    assert records["unloadable"].error.message == "the disk is gone"
+    assert records["line"].finished
 
 
-def test_data_that_cannot_be_read_in_the_process_are_the_cells_failure(bench):
-    lost = Cell(Unloadable(), QUICK, "bbh-bench", "", 0)
-    records = {cell.task.name: record for cell, record, _ in processes(bench, [lost, *cells(QUICK)], Path(), jobs=1)}
-    assert records["unloadable"].error["message"] == "the disk is gone"
-    assert records["tiny"].status == "finished"
-
-
-def test_a_run_that_is_left_ends_its_processes(bench):
+def test_a_run_that_is_left_ends_its_processes():
     before = set(active_children())
-    results = processes(bench, cells(QUICK, Failing()), Path(), jobs=2)
+    results = in_processes(cells(Straight(), Waiting(), task=Line()))
     next(results)
     assert set(active_children()) - before
     results.close()
     assert set(active_children()) == before
 
 
-def test_what_cannot_be_sent_is_named(bench):
+def test_what_cannot_be_sent_is_named():
     @dataclass(frozen=True)
     class Local:
         name: str = "local"
+        version: int = 1
 
         def fit(self, problem):
             raise AssertionError
 
-    with pytest.raises(ContractError, match=r"The method 'local' can't be sent .*--executor inline"):
-        next(processes(bench, cells(Local()), Path(), jobs=1))
+    with pytest.raises(ContractError, match=r"The method 'local' cannot be sent .*--executor inline"):
+        next(in_processes(cells(Local()), jobs=1))
 
 
-def test_no_cells_need_no_process(bench):
-    assert list(processes(bench, [], Path(), jobs=2)) == []
+def test_no_cells_need_no_process():
+    assert list(in_processes([])) == []
+
+
+def of_plugin_file(*methods):
+    """Cells whose task and methods are those of a plugin file: their module is not on the path."""
+    plugins = load_plugins(external=False, files=[PLUGIN])
+    return plan(plugins, ["line"], methods, [0])
+
+
+def test_workers_load_plugin_files_before_they_receive_a_cell():
+    ((_, result),) = in_processes(of_plugin_file("straight"), files=[PLUGIN])
+    assert result.record.finished
+    assert result.record.method.package.name == "line_plugin.py"
+
+
+def test_what_another_process_cannot_load_is_the_cells_failure():
+    """As for a class that was defined in a notebook: it can be sent, but not received."""
+    some = [*of_plugin_file("straight"), *cells(Straight(name="other"), task=Line())]
+    results = {cell.method.name: result for cell, result in in_processes(some, jobs=1)}
+    error = results["straight"].record.error
+    assert error.type == "ContractError"
+    assert "another process cannot load line straight seed 0 (ModuleNotFoundError" in error.message
+    assert "--plugin" in error.message
+    assert results["other"].record.finished  # the process goes on
+
+
+@pytest.mark.parametrize("run", [in_this_process, in_processes])
+def test_an_observer_learns_what_cells_do(run):
+    observer = Recorder()
+    some = cells(Straight(), Talking(), task=Line())
+    assert all(result.record.finished for _, result in run(some, observer=observer))
+    for cell in some:
+        assert next(event for event in observer.events if event[0] == str(cell)) == (str(cell), "started")
+        assert observer.of(cell, "stage") == [("fit",), ("predict",)]
+        fractions = [fraction for fraction, _ in observer.of(cell, "fitting")]
+        assert fractions == sorted(fractions)
+        assert 0 < fractions[0] <= fractions[-1] <= 1
+        assert all(loss > 0 for _, loss in observer.of(cell, "fitting"))
+    assert observer.of(some[0], "printed") == []
+    lines = [line for (line,) in observer.of(some[1], "printed")]
+    errors = [] if run is in_this_process else ["an error message"]
+    assert sorted(lines) == sorted(["a whole line", "progress 100 %", "half a line", *errors])
+
+
+def test_prints_of_a_library_call_are_printed(capsys):
+    list(in_this_process(cells(Talking(), task=Line())))
+    output = capsys.readouterr()
+    assert output.out == "a whole line\nprogress 100 %\nhalf a line\n"
+    assert output.err == "an error message\n"
+
+
+def test_a_terminal_that_is_gone_is_no_failure_of_a_cell():
+    class Gone(Recorder):
+        def stage(self, cell, name):
+            raise OSError(5, "Input/output error")
+
+        def printed(self, cell, text):
+            raise BrokenPipeError
+
+    ((_, result),) = in_this_process(cells(Talking(), task=Line()), observer=Gone())
+    assert result.record.finished
+
+
+class Pipe:
+    """The sending end of a connection."""
+
+    def __init__(self):
+        self.sent = []
+
+    def send(self, message):
+        self.sent.append(message)
+
+
+def test_messages_about_a_fit_are_few_and_a_new_stage_has_one_at_once():
+    pipe = Pipe()
+    messages = Messages(pipe)
+    start = time.monotonic()
+    while time.monotonic() - start < 0.5:
+        messages.fitting(0.1, 1.0)
+    assert 1 <= len(pipe.sent) <= 4
+    messages.stage("fit")
+    messages.fitting(0, 2)
+    assert pipe.sent[-2:] == [("stage", "fit"), ("fitting", 0.0, 2.0)]

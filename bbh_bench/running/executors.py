@@ -1,23 +1,27 @@
 """Where cells run: in this process, one after the other, or in worker processes, several at a time."""
 
 import pickle
+import signal
 from collections import deque
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
-from multiprocessing.connection import Connection, wait
+from functools import partial
+from multiprocessing import get_context, resource_tracker
+from multiprocessing.connection import wait
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from bbh_bench.api import LoadedTask
 from bbh_bench.errors import ContractError
-from bbh_bench.plugins import load_plugins
 from bbh_bench.running.cell import Cell, Result
 from bbh_bench.running.context import RunContext
+from bbh_bench.running.prints import LineStream
 from bbh_bench.running.progress import Observer
 from bbh_bench.running.runner import failure, run_cell, warmed_up
+from bbh_bench.running.worker import WorkerSettings, work
 
 Results = Generator[tuple[Cell, Result], None, None]
 PATIENCE = 10.0  # seconds that a process gets to exit before it is killed
@@ -25,18 +29,20 @@ PATIENCE = 10.0  # seconds that a process gets to exit before it is killed
 
 @dataclass(frozen=True)
 class CellObserver:
-    """Passes on the progress of one cell."""
+    """Passes on the progress of one cell. A terminal that is gone is no failure of the cell."""
 
     observer: Observer
     cell: Cell
 
     def stage(self, name: str) -> None:
         """See ``runner.CellProgress``."""
-        self.observer.stage(self.cell, name)
+        with suppress(OSError):
+            self.observer.stage(self.cell, name)
 
     def fitting(self, fraction: float, loss: float) -> None:
         """See ``runner.CellProgress``."""
-        self.observer.fitting(self.cell, fraction, loss)
+        with suppress(OSError):
+            self.observer.fitting(self.cell, fraction, loss)
 
 
 def inline(context: RunContext, cells: list[Cell], loaded: Mapping[str, LoadedTask], observer: Observer) -> Results:
@@ -46,79 +52,120 @@ def inline(context: RunContext, cells: list[Cell], loaded: Mapping[str, LoadedTa
     with warmed_up(context, loaded.values()):
         for cell in cells:
             observer.cell_started(cell)
-            yield cell, run_cell(context, cell, loaded[cell.task.name], CellObserver(observer, cell))
-            record, arrays = run_cell(bench, cell, loaded[cell.task.name], progress)
-        yield cell, record, arrays
+            with closing(LineStream(partial(observer.printed, cell), prompts=True)) as lines, redirect_stdout(lines):
+                result = run_cell(context, cell, loaded[cell.task.name], CellObserver(observer, cell))
+            yield cell, result
 
 
-def processes(bench: Bench, cells: list[Cell], folder: Path, jobs: int) -> Results:
-    """Run ``jobs`` cells at a time, each in a process that lives for many; results in the order in which they are ready.
+def processes(
+    context: RunContext,
+    cells: list[Cell],
+    folder: Path,
+    jobs: int,
+    plugin_files: Sequence[Path],
+    observer: Observer,
+) -> Results:
+    """Run ``jobs`` cells at a time, each in a process that runs many; results in the order in which they are ready.
 
-    A process reads the data sets for itself, from the data folder. One that dies, for want of memory say, leaves its cell a
-    record of the failure, and another takes its place. Closing the generator ends them all.
+    A process loads plugins and data sets for itself, the latter from ``folder``. If one dies, for want of memory for example,
+    its cell has failed, and another process takes its place. Closing the generator ends them all.
 
-    Raises ``ContractError`` for a task or method that can't be sent to another process.
+    Raises ``ContractError`` for a task or method that cannot be sent to another process.
     """
-    _check_sendable(cells)
+    check_sendable(cells)
     jobs = min(jobs, len(cells))
     threads = max(1, torch.get_num_threads() // max(1, jobs))
+    settings = WorkerSettings(replace(context, metrics=()), folder, threads, tuple(plugin_files))
     waiting = deque(cells)
-    workers: list[_Worker] = []
+    workers: list[Worker] = []
     try:
         for _ in range(jobs):
-            workers.append(_Worker(bench, folder, threads))
-            workers[-1].give(waiting.popleft())
+            workers.append(Worker(settings))
+            _give(workers[-1], waiting, observer)
         while workers:
-            ready = wait([worker.connection for worker in workers])
-            worker = next(worker for worker in workers if worker.connection in ready)
-            cell, result = worker.cell, worker.result()
-            if result is None:
-                workers.remove(worker)
-                result = failure(bench, cell, worker.death()), {}
-                if waiting:
-                    worker = _Worker(bench, folder, threads)
-                    workers.append(worker)
-            if waiting:
-                worker.give(waiting.popleft())
-            elif worker in workers:
-                workers.remove(worker)
-                worker.stop()
-            yield cell, *result
+            for worker in _ready(workers):
+                cell, result = worker.cell, _result(worker, context, observer)
+                if result is None:
+                    continue
+                if worker.dead or not waiting:
+                    workers.remove(worker)
+                    worker.stop()
+                if waiting and worker.dead:
+                    workers.append(Worker(settings))
+                    _give(workers[-1], waiting, observer)
+                elif waiting:
+                    _give(worker, waiting, observer)
+                yield cell, result
     finally:
         for worker in workers:
             worker.stop()
 
 
-class _Worker:
-    """A process that runs one cell after the other, and the cell that it has."""
+def _give(worker: "Worker", waiting: deque[Cell], observer: Observer) -> None:
+    """Let a worker run the next cell."""
+    observer.cell_started(waiting[0])
+    worker.give(waiting.popleft())
 
-    def __init__(self, bench: Bench, folder: Path, threads: int) -> None:
+
+def _ready(workers: Iterable["Worker"]) -> list["Worker"]:
+    """The workers that have sent something, or that died; waited for."""
+    connections = wait([worker.connection for worker in workers])
+    return [worker for worker in workers if worker.connection in connections]
+
+
+def _result(worker: "Worker", context: RunContext, observer: Observer) -> Result | None:
+    """Receive one message of a worker: the result of its cell; or None, if it was about progress, which is passed on."""
+    match worker.receive():
+        case ("result", result):
+            return result
+        case ("stage", name):
+            observer.stage(worker.cell, name)
+        case ("fitting", fraction, loss):
+            observer.fitting(worker.cell, fraction, loss)
+        case ("printed", line):
+            observer.printed(worker.cell, line)
+        case ("unreadable", reason):
+            return failure(context, worker.cell, _not_importable(worker.cell, reason))
+        case _:
+            return failure(context, worker.cell, worker.death())
+    return None
+
+
+class Worker:
+    """A process that runs one cell after the other, and the cell that it has. See ``worker.work`` for what it does."""
+
+    cell: Cell
+
+    def __init__(self, settings: WorkerSettings) -> None:
         context = get_context("spawn")  # a fork would share locks and a GPU's state
-        self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(theirs, replace(bench, metrics=()), folder, threads))
-        self.process.start()
-        theirs.close()  # the other end alone holds it open: its death ends our waiting
+        self.connection, other = context.Pipe()
+        self.process = context.Process(target=work, args=(other, settings))
+        self.dead = False
+        with _without_interrupts():
+            self.process.start()
+        other.close()  # now only the worker holds it open, so that its death ends our waiting
 
     def give(self, cell: Cell) -> None:
-        """Let it run this cell. If it is dead already, ``result`` will say so."""
+        """Let it run this cell. If it is dead already, ``receive`` will say so."""
         self.cell = cell
         with suppress(OSError):
             self.connection.send(cell)
 
-    def result(self) -> tuple[Record, Arrays] | None:
-        """Its cell's record and arrays, waited for; None if it died first, whatever it was doing."""
+    def receive(self) -> tuple[Any, ...] | None:
+        """Its next message (see ``worker.Messages``), waited for. None if it died."""
         try:
-            answer: tuple[Record, Arrays] = self.connection.recv()
+            message: tuple[Any, ...] = self.connection.recv()
         except (EOFError, OSError):
+            self.dead = True
             return None
-        return answer
+        return message
 
     def death(self) -> BaseException:
-        """Why it is no more."""
+        """Why it died."""
         self.stop()
         code = self.process.exitcode or 0
-        why = "it was killed; was there enough memory? Fewer --jobs need less" if code < 0 else "it left by itself"
-        return ChildProcessError(f"the cell's process ended with code {code}: {why}.")
+        why = "it was killed; was there enough memory? Fewer --jobs need less" if code < 0 else "it exited by itself"
+        return ChildProcessError(f"the process of the cell ended with code {code}: {why}.")
 
     def stop(self) -> None:
         """End it, whatever it does."""
@@ -131,34 +178,35 @@ class _Worker:
             self.process.join()
 
 
-def _work(connection: Connection, bench: Bench, folder: Path, threads: int) -> None:
-    """What a process does: take cells, give back records, until there is nobody to give them to."""
-    torch.set_num_threads(threads)
-    bench = replace(bench, metrics=tuple(plugins().catalogue().metrics.things()))  # closures can't be sent
-    loaded: dict[str, LoadedTask] = {}
-    with suppress(EOFError, BrokenPipeError, KeyboardInterrupt):
-        while True:
-            cell = connection.recv()
-            connection.send(_run(bench, cell, loaded, folder))
-
-
-def _run(bench: Bench, cell: Cell, loaded: dict[str, LoadedTask], folder: Path) -> tuple[Record, Arrays]:
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """A process that is started inside ignores Ctrl-C, which a terminal sends to it too: the run ends it in an orderly way."""
+    if not hasattr(signal, "pthread_sigmask"):  # on Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # its start, which a first process would cause, changes the mask
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        if cell.task.name not in loaded:
-            loaded[cell.task.name] = cell.task.load(folder)
-            warm_up(bench, [loaded[cell.task.name]])
-    except Exception as error:  # the data were there when the run began
-        return failure(bench, cell, error), {}
-    return run_cell(bench, cell, loaded[cell.task.name], Progress(str(cell), shown=False))
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def _check_sendable(cells: list[Cell]) -> None:
+def check_sendable(cells: Iterable[Cell]) -> None:
+    """Raise ``ContractError`` for a task or method that cannot be pickled."""
     for cell in cells:
-        for kind, thing in (("task", cell.task), ("method", cell.method)):
+        for kind, value in (("task", cell.task), ("method", cell.method)):
             try:
-                pickle.dumps(thing)
-            except Exception as error:
+                pickle.dumps(value)
+            except Exception as error:  # pickling may raise anything
                 raise ContractError(
-                    f"The {kind} '{thing.name}' can't be sent to another process ({error}). Define what it is made of at the "
+                    f"The {kind} '{value.name}' cannot be sent to another process ({error}). Define what it consists of at the "
                     "top level of its module, or use --executor inline."
                 ) from error
+
+
+def _not_importable(cell: Cell, reason: str) -> ContractError:
+    return ContractError(
+        f"another process cannot load {cell} ({reason}). Define its method and task in a module that can be imported, name "
+        "their file with --plugin, or run in one process."
+    )

@@ -25,7 +25,7 @@ class Observer(Protocol):
         ...
 
     def printed(self, cell: Cell, text: str) -> None:
-        """A method printed something."""
+        """A method printed a line. ``text`` has no line end."""
         ...
 
     def cell_finished(self, cell: Cell, result: Result, stored: bool) -> None:
@@ -34,7 +34,7 @@ class Observer(Protocol):
 
 
 class Silent:
-    """An observer that ignores everything."""
+    """An observer that shows nothing but the lines that methods print."""
 
     def run_started(self, cells: list[Cell], finished_before: int, jobs: int | None) -> None:
         """Ignored."""
@@ -49,7 +49,8 @@ class Silent:
         """Ignored."""
 
     def printed(self, cell: Cell, text: str) -> None:
-        """Ignored."""
+        """Print it."""
+        print(text)
 
     def cell_finished(self, cell: Cell, result: Result, stored: bool) -> None:
         """Ignored."""
