@@ -158,7 +158,8 @@ Access: TypeAlias = Literal["white", "black", "transfer"]
 RunAttack: TypeAlias = Callable[..., tuple[Any, list[Tensor], Any]]
 """Called as a Foolbox attack: ``run(model, inputs, labels, epsilons=[...])``. The second part of its result is the list of
 adversarial examples, one tensor ``[B, ...]`` for each epsilon. ``model(inputs)`` gives the log of the mean probabilities
-``[B, K]``, ``model.networks(inputs)`` the logits of the attacker's samples ``[n, B, K]``, ``model.bounds`` the range of pixels."""
+``[B, K]``, ``model.networks(inputs)`` the logits of the attacker's samples ``[n, B, K]``. ``model.bounds`` is the range of
+pixel values."""
 
 
 class AttackAlgorithm(ABC):

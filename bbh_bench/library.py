@@ -13,6 +13,8 @@ from bbh_bench.running.plan import plan
 from bbh_bench.running.progress import Silent
 from bbh_bench.running.run import RunOptions, run_cells
 
+_DEFAULTS = RunOptions()
+
 
 def run(
     methods: Sequence[str | Method] = (),
@@ -20,7 +22,7 @@ def run(
     seeds: Sequence[int] = (0,),
     attacks: Sequence[str | Attack] = (),
     records: str | Path | None = None,
-    options: RunOptions = RunOptions(),
+    options: RunOptions = _DEFAULTS,
 ) -> list[Result]:
     """Run every method on every task with every seed, and return the results in this order.
 

@@ -185,7 +185,8 @@ class PluginLoader:
 def _check_unused(name: str, entries: Mapping[str, Registered[Any]]) -> None:
     if name in entries:
         raise ContractError(
-            f"the name '{name}' is already used by the package '{entries[name].package}', which keeps it; choose another `name`."
+            f"the name '{name}' is already used by the package '{entries[name].package}', which keeps it; choose another "
+            "`name`."
         )
 
 

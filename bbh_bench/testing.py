@@ -163,7 +163,8 @@ def _check_images_apart(posterior: Posterior, x: Tensor) -> None:
 def _check_differentiable(posterior: Posterior, x: Tensor) -> None:
     x = x.clone().requires_grad_()
     no_gradient = (
-        "outputs have no gradient with respect to the inputs; do not use detach or no_grad, or set `differentiable = False`."
+        "outputs have no gradient with respect to the inputs; do not use detach or no_grad, or set "
+        "`differentiable = False`."
     )
     with _advice("sample(n)(x), for an input with gradient,"):
         outputs = posterior.sample(SAMPLES)(x)
@@ -191,7 +192,10 @@ def _check_classifies(posterior: Posterior, problem: Problem) -> None:
 def _check_fits(posterior: Posterior, problem: Problem) -> None:
     mean = _outputs(posterior, problem.x, seed=0).mean(0).squeeze(-1)
     left = ((mean - problem.y).square().mean() / problem.y.var()).sqrt().item()
-    _require(left < 0.7, f"the error of the mean is {left:.0%} of the standard deviation of the targets, on a simple regression.")
+    _require(
+        left < 0.7,
+        f"the error of the mean is {left:.0%} of the standard deviation of the targets, on a simple regression.",
+    )
 
 
 @contextmanager

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from bbh_bench.attacks.algorithms import PGD_L2, PGD_LINF, Fgsm, NoiseLinf, Transfer
 from helpers import QUICK, TINY
 
-from bbh_bench.attacks.algorithms import PGD_L2, PGD_LINF, Fgsm, NoiseLinf, Transfer
 from bbh_bench.attacks.evaluate import Surrogates, shared
 from bbh_bench.attacks.robustness import robustness
 from bbh_bench.data import stratified

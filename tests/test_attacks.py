@@ -7,9 +7,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from bbh_bench.attacks.algorithms import (
     PGD_L2,
     PGD_LINF,
@@ -21,6 +18,9 @@ from bbh_bench.attacks.algorithms import (
     PaperFgsm,
     Transfer,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from bbh_bench.attacks.gradient import log_odds_against
 from bbh_bench.attacks.threat_model import craft, distance, resized, verify
 from bbh_bench.errors import ContractError

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from bbh_bench.attacks.algorithms import PGD_L2, PGD_LINF, Boundary, Fgsm, NoiseLinf, Transfer
 from helpers import TINY
 
-from bbh_bench.attacks.algorithms import PGD_L2, PGD_LINF, Boundary, Fgsm, NoiseLinf, Transfer
 from bbh_bench.attacks.audit import audit, difference
 from bbh_bench.methods.map import Map
 from bbh_bench.running.stages import Stages

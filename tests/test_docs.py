@@ -37,14 +37,15 @@ def files(document: Path) -> dict[str, str]:
 
 README = files(ROOT / "README.md")
 EXAMPLES = files(ROOT / "docs" / "plugins.md")
-COMMANDS = [line for document in DOCUMENTS for text in blocks(document, "console") for line in text.splitlines() if line]
+COMMANDS = [
+    line for document in DOCUMENTS for text in blocks(document, "console") for line in text.splitlines() if line
+]
 
 
 def bbh(*arguments: str, folder: Path, path: Path | None = None) -> subprocess.CompletedProcess:
     environment = os.environ | ({"PYTHONPATH": str(path)} if path else {})
-    return subprocess.run(
-        [sys.executable, "-m", "bbh_bench", *arguments], cwd=folder, env=environment, capture_output=True, text=True
-    )
+    command = [sys.executable, "-m", "bbh_bench", *arguments]
+    return subprocess.run(command, check=False, cwd=folder, env=environment, capture_output=True, text=True)
 
 
 def test_each_block_has_a_language_that_a_test_runs():
@@ -61,7 +62,17 @@ def test_the_plugin_of_the_readme_installs_passes_check_and_has_a_row(tmp_path):
     (folder / "another.py").write_text("raise RuntimeError('this is not part of the package')\n")
     for name, text in README.items():
         (folder / name).write_text(text)
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target", str(site)]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--target",
+        str(site),
+    ]
     subprocess.run([*pip, str(folder)], check=True, capture_output=True)
     installed = {path.name for path in site.iterdir()}
     assert "bbh_bench_mine.py" in installed

@@ -121,7 +121,9 @@ def test_a_task_that_is_not_installed_cannot_be_verified(store, plugins):
     assert "the task is not installed here" in complaint(store, others)
 
 
-MARGIN = Metric("margin", "labelled", "higher", "mean probability of the label", lambda p, y: p.probs[range(len(y)), y].mean())
+MARGIN = Metric(
+    "margin", "labelled", "higher", "mean probability of the label", lambda p, y: p.probs[range(len(y)), y].mean()
+)
 
 
 def with_metric(plugins):
@@ -217,7 +219,10 @@ def test_publish_copies_what_holds_and_renders_the_board(store, plugins, tmp_pat
         (lambda r: {"directions": r.directions | {"nll": "higher"}}, "differs from the installed suite in: nll"),
         (lambda r: {"directions": r.directions | {"fame": "higher"}}, r"metrics that are not installed.*\(fame\)"),
         (lambda r: {"scores": r.scores | {"test/nll": 0.0}}, r"do not give \(test/nll\)"),
-        (lambda r: {"task": changed(r.task, attacks=[{"name": "other"}])}, r"other attacks than are installed \(other\)"),
+        (
+            lambda r: {"task": changed(r.task, attacks=[{"name": "other"}])},
+            r"other attacks than are installed \(other\)",
+        ),
     ],
 )
 def test_publish_refuses_what_does_not_hold(store, plugins, tmp_path, change, reason):

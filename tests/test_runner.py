@@ -126,7 +126,9 @@ def test_one_more_attack_changes_nothing_else(bench, loaded):
     arrays = run(bench, loaded, Dropout(name="d")).arrays
     task = replace(TINY, attacks=(replace(TINY.attacks[0], name="first", epsilons=(0.3,)), *TINY.attacks))
     more = run(bench, task.load(Path()), Dropout(name="d"), task=task).arrays
-    elsewhere = [key for key in arrays if not key.startswith("robust/")]  # the worst case depends on the task's own attacks
+    elsewhere = [
+        key for key in arrays if not key.startswith("robust/")
+    ]  # the worst case depends on the task's own attacks
     assert all(np.array_equal(arrays[key], more[key]) for key in elsewhere)
     assert "attack/first/0/log_odds" in more
 

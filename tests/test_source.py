@@ -61,12 +61,17 @@ def test_code_of_the_method_and_of_what_it_imports_from_its_package_counts(diges
     assert digest_of() == plain  # the name of the package does not count
     assert digest_of(method=METHOD.replace("problem, 1", "problem, 2")) != plain
     assert digest_of(loop=LOOP.replace("return rate", "return 2 * rate")) != plain
-    assert digest_of(method=METHOD.replace("import train", "import other as train"), loop=LOOP + "other = train\n") != plain
+    assert (
+        digest_of(method=METHOD.replace("import train", "import other as train"), loop=LOOP + "other = train\n")
+        != plain
+    )
 
 
 def test_comments_docstrings_format_and_other_modules_do_not_count(digest_of):
     plain = digest_of()
-    assert digest_of(method=METHOD.replace("  # the loop", "").replace('"""Docstring."""', '"""Another one."""')) == plain
+    assert (
+        digest_of(method=METHOD.replace("  # the loop", "").replace('"""Docstring."""', '"""Another one."""')) == plain
+    )
     assert digest_of(method=METHOD.replace("problem, 1", "problem,   1")) == plain
     assert digest_of(unrelated="x = 1\n") == plain
     relative = METHOD.replace("from {package}.loop", "from .loop")

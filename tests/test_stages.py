@@ -50,7 +50,10 @@ def test_the_command_is_recorded_without_the_users_folders():
     line = ["/home/me/bin/bbh-bench", "run", "--data", "/home/me/data", "--seeds", "0,1", "--records=/home/me/runs"]
     assert command(line) == "bbh-bench run --seeds 0,1"
     assert command(["bbh-bench", "run", "--records"]) == "bbh-bench run"
-    assert command(["bbh-bench", "run", "--plugin", "/home/me/blur.py", "--method", "blur"]) == "bbh-bench run --method blur"
+    assert (
+        command(["bbh-bench", "run", "--plugin", "/home/me/blur.py", "--method", "blur"])
+        == "bbh-bench run --method blur"
+    )
 
 
 def test_a_working_tree_with_changes_is_told_from_another(cpu, tmp_path, monkeypatch):

@@ -37,7 +37,9 @@ def _rescored(record: Record, store: Store, plugins: Plugins) -> Record:
     task = plugins.tasks[record.task.name]
     if record.task.fingerprint != task_fingerprint(task):
         return record
-    record = msgspec.structs.replace(record, task=_task_info(record, task, plugins), method=_method_info(record, plugins))
+    record = msgspec.structs.replace(
+        record, task=_task_info(record, task, plugins), method=_method_info(record, plugins)
+    )
     if not record.finished:
         return record
     scored = recomputed(record, store, task, plugins.metrics.values())
@@ -70,12 +72,21 @@ def _task_info(record: Record, task: Task, plugins: Plugins) -> TaskInfo:
     ]
     threat_model = None if told.threat_model is None else dict(told.threat_model)
     return msgspec.structs.replace(
-        record.task, kind=told.kind, title=told.title, headline=told.headline, attacks=attacks, threat_model=threat_model
+        record.task,
+        kind=told.kind,
+        title=told.title,
+        headline=told.headline,
+        attacks=attacks,
+        threat_model=threat_model,
     )
 
 
 def _same_settings(attack: dict[str, object], installed: dict[str, object] | None) -> bool:
-    return installed is not None and attack["version"] == installed["version"] and attack["epsilons"] == installed["epsilons"]
+    return (
+        installed is not None
+        and attack["version"] == installed["version"]
+        and attack["epsilons"] == installed["epsilons"]
+    )
 
 
 def _method_info(record: Record, plugins: Plugins) -> MethodInfo:

@@ -25,7 +25,7 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Base of all parts of a record: no field may be missing or unknown."""
 
 
-class Check(Section):
+class Check(Section, frozen=True, kw_only=True):
     """One item of the audit: whether a robustness score can be trusted."""
 
     verdict: Verdict
@@ -37,7 +37,7 @@ class Check(Section):
     description: str
 
 
-class TaskInfo(Section):
+class TaskInfo(Section, frozen=True, kw_only=True):
     """The task of a cell."""
 
     name: str
@@ -55,7 +55,7 @@ class TaskInfo(Section):
     """What all attacks have in common. None for a task without attacks."""
 
 
-class Package(Section):
+class Package(Section, frozen=True, kw_only=True):
     """The installed package, or the single file, that provides a method."""
 
     name: str
@@ -66,7 +66,7 @@ class Package(Section):
     """Whether the working tree had uncommitted changes. None if it is not known."""
 
 
-class MethodInfo(Section):
+class MethodInfo(Section, frozen=True, kw_only=True):
     """The method of a cell. Its identity is name, version and hyperparameters."""
 
     name: str
@@ -79,14 +79,14 @@ class MethodInfo(Section):
     were defined in an interactive session."""
 
 
-class Predictions(Section):
+class Predictions(Section, frozen=True, kw_only=True):
     """The file of stored arrays, beside the record."""
 
     file: str
     sha256: str
 
 
-class Hardware(Section):
+class Hardware(Section, frozen=True, kw_only=True):
     """The machine. Host names are not recorded."""
 
     system: str
@@ -100,7 +100,7 @@ class Hardware(Section):
     """Vector instructions that torch uses, such as AVX2. The same cell has the same bits only where these agree."""
 
 
-class Provenance(Section):
+class Provenance(Section, frozen=True, kw_only=True):
     """Code, packages, machine and command of a run."""
 
     packages: dict[str, str | None]
@@ -119,7 +119,7 @@ class Provenance(Section):
     """Of the run that fitted the posterior, where it came from the posterior cache."""
 
 
-class Failure(Section):
+class Failure(Section, frozen=True, kw_only=True):
     """Why a cell has no scores."""
 
     type: str
@@ -129,7 +129,7 @@ class Failure(Section):
     traceback: str
 
 
-class Record(Section):
+class Record(Section, frozen=True, kw_only=True):
     """One cell: method x task x seed."""
 
     schema: int
@@ -177,7 +177,9 @@ class Record(Section):
             raise RecordError(f"The record '{path}' cannot be read ({_reason(error)}). {_remedy(path)}") from error
         schema = content.get("schema") if isinstance(content, dict) else None
         if type(schema) is not int or schema < 1:
-            raise RecordError(f"'{path}' is not a record: it has no valid schema number. Move it elsewhere, or delete it.")
+            raise RecordError(
+                f"'{path}' is not a record: it has no valid schema number. Move it elsewhere, or delete it."
+            )
         if schema > SCHEMA:
             raise RecordError(
                 f"The record '{path}' has schema {schema} and this bbh-bench reads up to {SCHEMA}. "

@@ -106,11 +106,11 @@ class Store:
         try:
             content = path.read_bytes()
         except OSError as error:
-            raise RecordError(
-                f"The arrays '{path}' cannot be read ({error.strerror}). Run the cell again."
-            ) from error
+            raise RecordError(f"The arrays '{path}' cannot be read ({error.strerror}). Run the cell again.") from error
         if hashlib.sha256(content).hexdigest() != record.predictions.sha256:
-            raise RecordError(f"The arrays '{path}' are not those of their record: the digests differ. Run the cell again.")
+            raise RecordError(
+                f"The arrays '{path}' are not those of their record: the digests differ. Run the cell again."
+            )
         return content
 
 

@@ -89,7 +89,9 @@ def _method(method: dict[str, Any], provenance: Mapping[str, Any]) -> dict[str, 
         "name": method["name"],
         "version": 1,
         "description": method["line"],
-        "hyperparameters": {k: v for k, v in _fields(method["hyperparameters"]).items() if k not in ("name", "version")},
+        "hyperparameters": {
+            k: v for k, v in _fields(method["hyperparameters"]).items() if k not in ("name", "version")
+        },
         "package": {
             "name": name,
             "version": provenance["packages"].get(name),

@@ -46,7 +46,9 @@ def check_posterior(posterior: Posterior) -> None:
     except AttributeError:
         usable = False
     if not usable:
-        raise ContractError(f"fit() returned {type(posterior).__name__}, which has no method sample(n). Return a posterior.")
+        raise ContractError(
+            f"fit() returned {type(posterior).__name__}, which has no method sample(n). Return a posterior."
+        )
     if parameters(posterior) is None:
         warnings.warn(
             "the posterior has no integer `parameters`, its number of parameters: its size gets a dash",

@@ -44,7 +44,12 @@ def plan(
 
 
 def _cells(
-    task: Task, task_package: str, method: Registered[Method], package: Package, sources: dict[str, str | None], seeds: list[int]
+    task: Task,
+    task_package: str,
+    method: Registered[Method],
+    package: Package,
+    sources: dict[str, str | None],
+    seeds: list[int],
 ) -> list[Cell]:
     try:
         told, fingerprint = task.describe(), task_fingerprint(task)
@@ -54,9 +59,7 @@ def _cells(
             f"{type(error).__name__}: {error}."
         ) from error
     source = sources[method.value.name]
-    return [
-        Cell(task, told, fingerprint, method.value, method.description, package, source, seed) for seed in seeds
-    ]
+    return [Cell(task, told, fingerprint, method.value, method.description, package, source, seed) for seed in seeds]
 
 
 def resolve(registry: Registry[T], item: str | T) -> Registered[T]:
@@ -82,7 +85,9 @@ def _resolve_all(registry: Registry[T], items: Iterable[str | T]) -> list[Regist
     for item in items:
         entry: Registered[Any] = resolve(registry, item)
         if entries.setdefault(entry.value.name, entry).value != entry.value:
-            raise ContractError(f"Two {registry.kind}s have the name '{entry.value.name}'; give one of them another `name`.")
+            raise ContractError(
+                f"Two {registry.kind}s have the name '{entry.value.name}'; give one of them another `name`."
+            )
     return list(entries.values())
 
 
@@ -92,7 +97,9 @@ def parse_seeds(text: str) -> list[int]:
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
-            raise BenchError(f"--seeds takes whole numbers and ranges, separated by commas, such as 0,1,2 or 0-2; not '{text}'.")
+            raise BenchError(
+                f"--seeds takes whole numbers and ranges, separated by commas, such as 0,1,2 or 0-2; not '{text}'."
+            )
         seeds += range(int(first), int(last or first) + 1)
     return list(dict.fromkeys(seeds))
 

@@ -62,7 +62,7 @@ class PosteriorCache:
                 torch.save(fit, scratch)
         except Exception as error:  # pickling may raise anything
             warnings.warn(
-                f"the posterior cannot be stored, so that another attack will need another fit ({type(error).__name__}: {error})",
+                f"the posterior cannot be stored; another attack will need another fit ({type(error).__name__}: {error})",
                 BenchWarning,
                 stacklevel=2,
             )

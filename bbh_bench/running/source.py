@@ -98,11 +98,11 @@ class _Canonical(ast.NodeTransformer):
             node.body = [child for child in node.body if not _is_text(child)]
         return node
 
-    def visit_Import(self, node: ast.Import) -> ast.Import:  # noqa: N802  (named by ast)
+    def visit_Import(self, node: ast.Import) -> ast.Import:
         node.names = [alias for alias in node.names if alias.name.partition(".")[0] != self.top]
         return node
 
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.ImportFrom:  # noqa: N802
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.ImportFrom:
         if node.level or (node.module or "").partition(".")[0] == self.top:
             node.module, node.level = None, 0
         return node

@@ -26,6 +26,7 @@ from bbh_bench.api import (
 from bbh_bench.attacks import evaluate as attacks
 from bbh_bench.attacks.audit import audit
 from bbh_bench.attacks.builtin import BOUNDARY, FGSM, GRID, NOISE_LINF, PAPER_FGSM, PGD_L2, PGD_LINF, TRANSFER
+from bbh_bench.attacks.minimum_norm import Boundary
 from bbh_bench.attacks.robustness import directions, robustness
 from bbh_bench.attacks.threat_model import threat_model
 from bbh_bench.errors import BenchWarning
@@ -46,14 +47,14 @@ ATTACKS = (
     NOISE_LINF,
     TRANSFER,
     replace(PGD_L2, epsilons=(1.0, 2.0)),
-    replace(BOUNDARY, epsilons=(1.0, 2.0), algorithm=replace(BOUNDARY.algorithm, steps=150)),
+    replace(BOUNDARY, epsilons=(1.0, 2.0), algorithm=Boundary(steps=150)),
 )
 """The attacks of a task that names none of its own, sized for MNIST: ``docs/threat-model.md`` explains the numbers."""
 
 
 @dataclass(frozen=True)
 class ImageData:
-    """A data set in memory, on the CPU: images ``[N, C, H, W]`` in [0, 1], labels ``[N]``, OOD images by the name of their set."""
+    """A data set on the CPU: images ``[N, C, H, W]`` in [0, 1], labels ``[N]``, and OOD images by the name of their set."""
 
     train: tuple[Tensor, Tensor]
     validation: tuple[Tensor, Tensor]
@@ -91,8 +92,8 @@ class ClassificationTask:
     samples: int = 100
     """Networks in the predictive distribution."""
     attacked: int = 1000
-    """Number of test images that are attacked, stratified, the same for every method; all if there are fewer. An attack may name
-    a smaller number."""
+    """Number of test images that are attacked, stratified, the same for every method; all if there are fewer. An attack may
+    name a smaller number."""
     bounds: tuple[float, float] = (0.0, 1.0)
     """Range of pixel values."""
     shifts: tuple[Shift, ...] = ()

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from bbh_bench.attacks.builtin import BOUNDARY, FGSM, NOISE_LINF, PAPER_FGSM, PGD_L2, PGD_LINF, TRANSFER
+from bbh_bench.attacks.minimum_norm import Boundary
 from bbh_bench.data import check_open, digest, stratified
 from bbh_bench.errors import DataError
 from bbh_bench.tasks.classification import ClassificationTask, ImageData
@@ -71,7 +72,7 @@ ATTACKS = (
     NOISE_LINF,
     replace(TRANSFER, images=FEW),
     replace(PGD_L2, images=FEW, epsilons=(0.75,)),
-    replace(BOUNDARY, images=FEW, epsilons=(0.75,), algorithm=replace(BOUNDARY.algorithm, steps=75)),
+    replace(BOUNDARY, images=FEW, epsilons=(0.75,), algorithm=Boundary(steps=75)),
 )
 
 TASK = ClassificationTask(

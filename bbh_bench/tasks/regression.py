@@ -86,7 +86,9 @@ class RegressionTask:
     def with_attacks(self, attacks: Iterable[Attack]) -> "RegressionTask":
         """Raises ``BenchError``: a regression is not attacked."""
         names = ", ".join(attack.name for attack in attacks)
-        raise BenchError(f"--attack {names}: the task '{self.name}' is a regression, which is not attacked. Choose other tasks.")
+        raise BenchError(
+            f"--attack {names}: the task '{self.name}' is a regression, which is not attacked. Choose other tasks."
+        )
 
     def load(self, folder: Path) -> "LoadedRegression":
         """Create the data; ``folder`` is not used."""
@@ -126,7 +128,9 @@ class LoadedRegression:
         if len(shape) != 3 or shape[0] == 0 or shape[1:] != [len(grid), 1]:
             raise ContractError(f"the posterior's networks returned the shape {shape}; it must be [n, {len(grid)}, 1].")
         if not outputs.isfinite().all():
-            raise ContractError("the posterior's networks returned values that are not finite: the training has diverged.")
+            raise ContractError(
+                "the posterior's networks returned values that are not finite: the training has diverged."
+            )
         return StoredRegression(
             train_x=self.data.x,
             train_y=self.data.y,

@@ -5,10 +5,10 @@ from dataclasses import replace
 import foolbox
 import pytest
 import torch
+from bbh_bench.attacks.algorithms import PGD_LINF
 from test_prediction import plain
 from torch import nn
 
-from bbh_bench.attacks.algorithms import PGD_LINF
 from bbh_bench.attacks.threat_model import craft
 from bbh_bench.inference.weights import WeightPosterior
 from bbh_bench.methods.dropout import DropoutPosterior, with_sites
