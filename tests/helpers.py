@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 
-import msgspec
 import torch
 from torch import nn
 
@@ -10,16 +9,6 @@ from bbh_bench.api import Problem
 from bbh_bench.attacks.builtin import FGSM
 from bbh_bench.methods.map import Map
 from bbh_bench.plugins import load_plugins
-from bbh_bench.records.record import (
-    SCHEMA,
-    Hardware,
-    MethodInfo,
-    Package,
-    Predictions,
-    Provenance,
-    Record,
-    TaskInfo,
-)
 from bbh_bench.running.context import RunContext
 from bbh_bench.running.plan import plan
 from bbh_bench.running.provenance import provenance
@@ -132,55 +121,3 @@ class NoProgress:
 
     def fitting(self, fraction, loss):
         pass
-
-
-def synthetic_record(**changes):
-    """A finished record of a task ``t``, version 2, a method ``m`` and seed 3, with changes to its fields."""
-    hardware = Hardware(
-        system="Linux", processor="a processor", cores=2, threads=1, memory_bytes=None, accelerator=None, vector="AVX2"
-    )
-    provenance = Provenance(
-        packages={"bbh-bench": "0", "torch": None},
-        python="3.11",
-        commit=None,
-        dirty=None,
-        diff=None,
-        command="bbh-bench run",
-        device="cpu",
-        hardware=hardware,
-        started="2026-01-01T00:00:00Z",
-        fit=None,
-    )
-    record = Record(
-        schema=SCHEMA,
-        status="finished",
-        task=TaskInfo(
-            name="t",
-            version=2,
-            kind="classification",
-            title="T",
-            headline="test/nll",
-            fingerprint="f",
-            attacks=[],
-            threat_model=None,
-        ),
-        method=MethodInfo(
-            name="m",
-            version=1,
-            description="a method",
-            hyperparameters={},
-            package=Package(name="p", version="1", commit=None, dirty=None),
-            source=None,
-        ),
-        seed=3,
-        scores={"test/nll": 0.1 + 0.2},
-        directions={"nll": "lower"},
-        curves={},
-        audit={},
-        cost={"fit/seconds": 1.5},
-        warnings=[],
-        predictions=Predictions(file="seed3.npz", sha256="0" * 64),
-        provenance=provenance,
-        error=None,
-    )
-    return msgspec.structs.replace(record, **changes)

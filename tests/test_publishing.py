@@ -193,13 +193,6 @@ def test_records_of_schema_2_verify_and_are_carried_over_by_rescore(old_store, p
     assert rescore(old_store, plugins) == []
 
 
-def test_all_published_records_are_of_installed_tasks_and_follow_from_their_arrays(plugins):
-    store = Store(PUBLISHED)
-    records = store.some_records()
-    assert {text for text in verify_records(records, store, plugins).values() if text} == set()
-    assert rescore(store, plugins) == []  # they are of the current schema, with all scores
-
-
 def test_publish_copies_what_holds_and_renders_the_board(store, plugins, tmp_path):
     report = publish(store.root, tmp_path / "board", [], [], replace=False, plugins=plugins)
     assert (report.published, report.present) == (1, 0)

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from helpers import synthetic_record
+import record_factory
 from msgspec.structs import replace
 
 from bbh_bench.errors import RecordError
@@ -15,7 +15,7 @@ from bbh_bench.records.store import Store, write_atomically
 
 @pytest.fixture
 def record():
-    return synthetic_record()
+    return record_factory.with_task(record_factory.record(seed=3, nll=0.1 + 0.2), version=2)
 
 
 def test_what_is_put_is_read_back_to_the_last_bit(record, tmp_path):
