@@ -11,7 +11,7 @@ from bbh_bench.records.record import Check, Record
 from bbh_bench.records.store import Store
 
 TOLERANCE = 1e-9
-"""Relative. One machine gives the same bits every time; the vector instructions of another may round the last one differently."""
+"""Relative. One machine gives the same bits every time; another may round the last bit differently."""
 
 
 def verify_records(records: Iterable[Record], store: Store, plugins: Plugins) -> dict[Path, str]:
