@@ -7,36 +7,41 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from bbh_bench.attacks.algorithms import (
-    PGD_L2,
-    PGD_LINF,
-    Boundary,
-    CarliniWagnerL2,
-    DeepFoolL2,
-    Fgsm,
-    NoiseLinf,
-    PaperFgsm,
-    Transfer,
-)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bbh_bench.attacks.gradient import log_odds_against
-from bbh_bench.attacks.threat_model import craft, distance, resized, verify
+from bbh_bench.api import Attack, AttackAlgorithm
+from bbh_bench.attacks.builtin import (
+    ATTACKS,
+    BOUNDARY,
+    CARLINI_WAGNER_L2,
+    DEEPFOOL_L2,
+    FGSM,
+    NOISE_LINF,
+    PAPER_FGSM,
+    PGD_L2,
+    PGD_LINF,
+    TRANSFER,
+)
+from bbh_bench.attacks.evaluate import stronger_variants
+from bbh_bench.attacks.gradient import Pgd, PlainPgd, log_odds_against
+from bbh_bench.attacks.minimum_norm import Boundary, CarliniWagner, DeepFool
+from bbh_bench.attacks.threat_model import craft, distance, scaled_to, threat_model, verify_perturbation
 from bbh_bench.errors import ContractError
+from bbh_bench.records.identity import describe
 from bbh_bench.running.stages import seed_everything
 
 CPU = torch.device("cpu")
 
 
-def made(*given):
+def adversarial_images(*arguments):
     """The images at each epsilon."""
-    return craft(*given).images
+    return craft(*arguments).images
 
 
 @pytest.fixture
-def draws():
-    """Seven linear classifiers of 12 pixels and 3 classes, as one predictive."""
+def samples():
+    """Seven linear classifiers of 12 pixels and 3 classes, as one predictive distribution."""
     weight = torch.randn(7, 3, 12, generator=torch.Generator().manual_seed(0))
     return lambda x: torch.einsum("nkd,bd->nbk", weight, x.flatten(1))
 
@@ -45,12 +50,12 @@ def images(n, seed=0):
     return torch.rand(n, 1, 3, 4, generator=torch.Generator().manual_seed(seed))
 
 
-def test_fgsm_is_the_sign_of_the_gradient_of_the_predictives_log_likelihood(draws):
+def test_fgsm_is_the_sign_of_the_gradient_of_the_predictives_log_likelihood(samples):
     x, y = images(250), torch.arange(250) % 3  # three chunks
-    attack = Fgsm(epsilons=(0.0, 0.1, 0.3))
-    clean, small, large = made(attack, draws, x, y, (0.0, 1.0), CPU)
+    attack = replace(FGSM, epsilons=(0.0, 0.1, 0.3))
+    clean, small, large = adversarial_images(attack, samples, x, y, (0.0, 1.0), CPU)
     leaf = x.clone().requires_grad_()
-    F.nll_loss(draws(leaf).softmax(-1).mean(0).log(), y).backward()
+    F.nll_loss(samples(leaf).softmax(-1).mean(0).log(), y).backward()
     assert clean.equal(x)
     assert torch.allclose(small, (x + 0.1 * leaf.grad.sign()).clamp(0, 1), atol=1e-6)
     assert torch.allclose(large, (x + 0.3 * leaf.grad.sign()).clamp(0, 1), atol=1e-6)
@@ -65,15 +70,22 @@ def test_fgsm_reaches_the_worst_case_of_a_linear_two_class_model():
         margin = x.flatten(1) @ w
         return torch.stack([margin, torch.zeros_like(margin)], 1).unsqueeze(0)
 
-    (adversarial,) = made(Fgsm(epsilons=(0.2,)), model, x, y, (0.0, 1.0), CPU)
+    (adversarial,) = adversarial_images(replace(FGSM, epsilons=(0.2,)), model, x, y, (0.0, 1.0), CPU)
     lowered = x.flatten(1) @ w - adversarial.flatten(1) @ w
     assert torch.allclose(lowered, 0.2 * w.abs().sum().expand(50), atol=1e-5)
 
 
 QUICK = [
-    Fgsm(), NoiseLinf(), PaperFgsm(), replace(PGD_LINF, steps=5), replace(PGD_L2, steps=5, restarts=2),
-    replace(Transfer(), steps=3), DeepFoolL2(steps=5), CarliniWagnerL2(searches=2, steps=5), Boundary(steps=10),
-]  # fmt: skip
+    FGSM,
+    NOISE_LINF,
+    PAPER_FGSM,
+    replace(PGD_LINF, algorithm=Pgd(steps=5)),
+    replace(PGD_L2, algorithm=Pgd(steps=5, restarts=2)),
+    replace(TRANSFER, algorithm=PlainPgd(steps=3)),
+    replace(DEEPFOOL_L2, algorithm=DeepFool(steps=5)),
+    replace(CARLINI_WAGNER_L2, algorithm=CarliniWagner(searches=2, steps=5)),
+    replace(BOUNDARY, algorithm=Boundary(steps=10)),
+]
 
 
 @pytest.mark.parametrize("attack", QUICK, ids=lambda attack: attack.name)
@@ -87,7 +99,7 @@ def test_norm_and_bounds_of_every_adversarial_image(attack, seed, epsilon, n):
     seed_everything(seed)
     for size, adversarial in zip(
         (epsilon, 2 * epsilon),
-        made(
+        adversarial_images(
             replace(attack, epsilons=(epsilon, 2 * epsilon)),
             lambda x: torch.einsum("nkd,bd->nbk", weight, x.flatten(1)),
             x,
@@ -104,27 +116,57 @@ def test_norm_and_bounds_of_every_adversarial_image(attack, seed, epsilon, n):
 
 
 @dataclass(frozen=True)
-class Liar:
-    """An attack that returns what it is told to, whatever Foolbox would allow."""
+class Shift(AttackAlgorithm):
+    """Adds a number to every pixel, whatever the threat model allows."""
 
     shift: float
-    name: str = "liar"
-    version: int = 1
-    norm: str = "linf"
-    epsilons: tuple[float, ...] = (0.1,)
-    draws: int = 1
 
-    def foolbox(self):
+    def foolbox(self, norm):
         return lambda model, x, y, epsilons: (None, [x + self.shift for _ in epsilons], None)
 
 
+def shift_attack(shift, norm="linf"):
+    return Attack("shift", 1, norm, (0.1,), Shift(shift), samples=1)
+
+
 @pytest.mark.parametrize(
-    ("shift", "complaint"), [(0.2, "beyond epsilon"), (float("nan"), "aren't finite"), (0.09, "outside")]
+    ("shift", "complaint"), [(0.2, "beyond epsilon"), (float("nan"), "are not finite"), (0.09, "outside")]
 )
-def test_an_attack_that_breaks_the_threat_model_is_refused(draws, shift, complaint):
+def test_an_attack_that_breaks_the_threat_model_is_refused(samples, shift, complaint):
     x = images(4) / 2 if shift == 0.2 else images(4).clamp(min=0.95)
     with pytest.raises(ContractError, match=complaint):
-        made(Liar(shift), draws, x, torch.zeros(4).long(), (0.0, 1.0), CPU)
+        adversarial_images(shift_attack(shift), samples, x, torch.zeros(4).long(), (0.0, 1.0), CPU)
+
+
+@dataclass(frozen=True)
+class Forgetful(AttackAlgorithm):
+    """Returns images for the first epsilon only."""
+
+    def foolbox(self, norm):
+        return lambda model, x, y, epsilons: (None, [x], None)
+
+
+def test_an_attack_that_leaves_out_an_epsilon_is_refused(samples):
+    attack = Attack("forgetful", 1, "linf", (0.1, 0.2), Forgetful())
+    with pytest.raises(ContractError, match="images for 1 epsilons instead of 2"):
+        adversarial_images(attack, samples, images(4), torch.zeros(4).long(), (0.0, 1.0), CPU)
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
+def test_an_algorithm_refuses_a_norm_that_it_does_not_support(attack):
+    other = "l2" if attack.norm == "linf" else "linf"
+    if isinstance(attack.algorithm, Pgd | PlainPgd):
+        assert callable(attack.algorithm.foolbox(other))
+    else:
+        with pytest.raises(ContractError, match=f"'{attack.norm}', not '{other}'"):
+            attack.algorithm.foolbox(other)
+
+
+def test_the_threat_model_states_bounds_and_samples():
+    model = threat_model((0.0, 1.0), 100)
+    assert list(model) == ["version", "access", "gradient", "perturbation", "bounds", "evaluated", "goal"]
+    assert model["bounds"] == [0.0, 1.0]
+    assert "100 fresh samples" in model["evaluated"]
 
 
 def test_distance_in_both_norms():
@@ -133,26 +175,53 @@ def test_distance_in_both_norms():
     assert distance(a, b, "l2").tolist() == [5, 1]
 
 
-def test_an_l2_attack_is_measured_in_l2(draws):
+def test_an_l2_attack_is_measured_in_l2():
     x = images(3) / 2
     with pytest.raises(ContractError, match="l2 distance"):
-        verify(Liar(0.0, norm="l2"), x, x + 0.09, epsilon=0.1, bounds=(0.0, 1.0))
+        verify_perturbation(shift_attack(0.0, "l2"), x, x + 0.09, epsilon=0.1, bounds=(0.0, 1.0))
 
 
-def test_a_strangers_foolbox_attack_is_one_dataclass(draws):
-    @dataclass(frozen=True)
-    class Noise:
-        name: str = "noise-linf"
-        version: int = 1
-        norm: str = "linf"
-        epsilons: tuple[float, ...] = (0.1,)
-        draws: int = 4
+@dataclass(frozen=True)
+class UniformNoise(AttackAlgorithm):
+    """Uniform noise in L-infinity."""
 
-        def foolbox(self):
-            return foolbox.attacks.LinfAdditiveUniformNoiseAttack()
+    def foolbox(self, norm):
+        return foolbox.attacks.LinfAdditiveUniformNoiseAttack()
 
-    (noisy,) = made(Noise(), draws, images(5), torch.zeros(5).long(), (0.0, 1.0), CPU)
+
+def test_a_third_partys_foolbox_attack_is_one_dataclass(samples):
+    attack = Attack("uniform-noise", 1, "linf", (0.1,), UniformNoise(), samples=4)
+    assert attack.description == "Uniform noise in L-infinity."
+    assert describe(attack)["algorithm"] == {"type": "UniformNoise"}
+    (noisy,) = adversarial_images(attack, samples, images(5), torch.zeros(5).long(), (0.0, 1.0), CPU)
     assert 0 < (noisy - images(5)).abs().max() <= 0.1 + 1e-6
+
+
+@dataclass(frozen=True)
+class Halfway(AttackAlgorithm):
+    """Minimises: half of the way to black."""
+
+    share: float = 0.5
+
+    @property
+    def minimises(self):
+        return True
+
+    def foolbox(self, norm):
+        def run(model, inputs, labels, *, epsilons):
+            assert epsilons == [None]
+            return None, [inputs * self.share], None
+
+        return run
+
+
+def test_a_third_partys_attack_that_minimises_is_scaled_to_each_epsilon(samples):
+    x = 0.4 + 0.2 * images(5)
+    attack = Attack("halfway", 1, "l2", (0.0, 0.1, 0.2), Halfway())
+    examples = craft(attack, samples, x, torch.zeros(5).long(), (0.0, 1.0), CPU)
+    assert torch.allclose(examples.smallest, x / 2)
+    for epsilon, perturbed in zip(attack.epsilons, examples.images, strict=True):
+        assert torch.allclose(distance(perturbed, x, "l2"), torch.tensor(epsilon), atol=1e-6)
 
 
 WIDE = (-4.0, 5.0)  # bounds that no closed form here meets
@@ -160,7 +229,7 @@ WIDE = (-4.0, 5.0)  # bounds that no closed form here meets
 
 @pytest.fixture
 def linear():
-    """A linear softmax classifier of 12 pixels and 4 classes, 40 images, and their classes, all right."""
+    """A linear softmax classifier of 12 pixels and 4 classes, 40 images, and their classes, all predicted correctly."""
     generator = torch.Generator().manual_seed(3)
     weight, x = torch.randn(4, 12, generator=generator), torch.rand(40, 1, 3, 4, generator=generator)
     return weight, x, (x.flatten(1) @ weight.T).argmax(1)
@@ -179,16 +248,18 @@ def as_networks(weight):
 
 
 @pytest.mark.parametrize(("attack", "dual"), [(PGD_LINF, 1), (PGD_L2, 2)], ids=["linf", "l2"])
-def test_pgd_turns_every_image_that_the_closed_form_says_can_be_turned(linear, attack, dual):
+def test_pgd_finds_every_adversarial_example_that_the_closed_form_says_exists(linear, attack, dual):
     """Up to 3 % of epsilon: cross-entropy leads to the likeliest class, whose boundary is nearly always the nearest."""
     weight, x, y = linear
     needed = smallest(weight, x, y, dual)
     attack = replace(attack, epsilons=tuple(needed.quantile(torch.tensor([0.25, 0.5, 0.75])).tolist()))
     seed_everything(0)
-    for epsilon, adversarial in zip(attack.epsilons, made(attack, as_networks(weight), x, y, WIDE, CPU), strict=True):
-        turned = (adversarial.flatten(1) @ weight.T).argmax(1) != y
-        assert not turned[needed > 1.0001 * epsilon].any()  # impossible
-        assert turned[needed < 0.97 * epsilon].double().mean() > 0.9
+    for epsilon, adversarial in zip(
+        attack.epsilons, adversarial_images(attack, as_networks(weight), x, y, WIDE, CPU), strict=True
+    ):
+        misclassified = (adversarial.flatten(1) @ weight.T).argmax(1) != y
+        assert not misclassified[needed > 1.0001 * epsilon].any()  # impossible
+        assert misclassified[needed < 0.97 * epsilon].double().mean() > 0.9
 
 
 def test_pgd_in_l2_reaches_the_worst_case_of_a_linear_two_class_model():
@@ -196,13 +267,13 @@ def test_pgd_in_l2_reaches_the_worst_case_of_a_linear_two_class_model():
     x, y = 0.4 + 0.2 * images(50), torch.zeros(50).long()
     model = as_networks(torch.stack([w, torch.zeros(12)]))
     seed_everything(0)
-    (adversarial,) = made(replace(PGD_L2, epsilons=(0.7,)), model, x, y, WIDE, CPU)
+    (adversarial,) = adversarial_images(replace(PGD_L2, epsilons=(0.7,)), model, x, y, WIDE, CPU)
     lowered = (x - adversarial).flatten(1) @ w
     assert torch.allclose(lowered, 0.7 * w.norm().expand(50), rtol=3e-3)
 
 
 @pytest.mark.parametrize(
-    ("attack", "excess"), [(DeepFoolL2(), 0.03), (CarliniWagnerL2(), 0.06), (Boundary(), 0.25)],
+    ("attack", "excess"), [(DEEPFOOL_L2, 0.03), (CARLINI_WAGNER_L2, 0.06), (BOUNDARY, 0.25)],
     ids=lambda value: getattr(value, "name", ""),
 )  # fmt: skip
 def test_minimising_attacks_find_the_closed_forms_distance(linear, attack, excess):
@@ -220,16 +291,16 @@ def test_minimising_attacks_find_the_closed_forms_distance(linear, attack, exces
 def test_noise_is_signs_of_size_epsilon():
     x = 0.5 * torch.ones(20, 1, 8, 8)
     seed_everything(0)
-    small, large = made(
-        NoiseLinf(epsilons=(0.1, 0.2)), as_networks(torch.ones(2, 64)), x, torch.zeros(20).long(), (0, 1), CPU
+    small, large = adversarial_images(
+        replace(NOISE_LINF, epsilons=(0.1, 0.2)), as_networks(torch.ones(2, 64)), x, torch.zeros(20).long(), (0, 1), CPU
     )
     assert torch.allclose((small - x).abs(), torch.tensor(0.1))
     assert torch.allclose((large - x).abs(), torch.tensor(0.2))
     assert abs((small > x).double().mean() - 0.5) < 4 * 0.5 / 1280**0.5
 
 
-def test_the_papers_attack_is_weaker_where_draws_disagree():
-    """Each of forty draws has a weight of its own besides the common one: the predictive still has one clear gradient."""
+def test_the_papers_attack_is_weaker_where_samples_disagree():
+    """Forty samples share a weight, and each adds one of its own. The predictive distribution still has one clear gradient."""
     generator = torch.Generator().manual_seed(0)
     common, own = torch.randn(2, 64, generator=generator), 3 * torch.randn(40, 2, 64, generator=generator)
     x = torch.rand(300, 1, 8, 8, generator=generator)
@@ -239,8 +310,8 @@ def test_the_papers_attack_is_weaker_where_draws_disagree():
 
     y = networks(x).softmax(-1).mean(0).argmax(1)
     accuracy = {}
-    for attack in (Fgsm(epsilons=(0.05,)), PaperFgsm(epsilons=(0.05,))):
-        (adversarial,) = made(attack, networks, x, y, (0.0, 1.0), CPU)
+    for attack in (replace(FGSM, epsilons=(0.05,)), replace(PAPER_FGSM, epsilons=(0.05,))):
+        (adversarial,) = adversarial_images(attack, networks, x, y, (0.0, 1.0), CPU)
         accuracy[attack.name] = (networks(adversarial).softmax(-1).mean(0).argmax(1) == y).double().mean().item()
     assert accuracy["fgsm"] < accuracy["paper-fgsm"] - 0.1
 
@@ -248,27 +319,31 @@ def test_the_papers_attack_is_weaker_where_draws_disagree():
 def test_the_papers_attack_is_fgsm_on_a_point_estimate(linear):
     weight, x, y = linear
     ours, papers = (
-        made(attack, as_networks(weight), x, y, (0.0, 1.0), CPU)
-        for attack in (Fgsm(epsilons=(0.1, 0.3)), PaperFgsm(epsilons=(0.1, 0.3)))
+        adversarial_images(attack, as_networks(weight), x, y, (0.0, 1.0), CPU)
+        for attack in (replace(FGSM, epsilons=(0.1, 0.3)), replace(PAPER_FGSM, epsilons=(0.1, 0.3)))
     )
     for a, b in zip(ours, papers, strict=True):
         assert torch.allclose(a, b, atol=1e-6)
 
 
 def test_the_boundary_walk_needs_an_image_of_another_class():
-    """A classifier of one class gives it none; a black image that is misclassified is a start for all others."""
+    """A classifier of one class gives it none. A black image that is misclassified is a start for all others."""
     bright, zeros = images(6), torch.zeros(6).long()
     seed_everything(0)
-    for crafted in made(Boundary(epsilons=(0.5, 5.0)), as_networks(torch.zeros(2, 12)), bright, zeros, (0.0, 1.0), CPU):
-        assert crafted.equal(bright)
+    for perturbed in adversarial_images(
+        replace(BOUNDARY, epsilons=(0.5, 5.0)), as_networks(torch.zeros(2, 12)), bright, zeros, (0.0, 1.0), CPU
+    ):
+        assert perturbed.equal(bright)
     bright[5] = 0
 
     def dark(x):
         return as_networks(torch.stack([torch.ones(12), torch.zeros(12)]))(x) - torch.tensor([1.0, 0.0])
 
     assert (dark(bright)[0].argmax(1) != zeros).tolist() == [False] * 5 + [True]
-    (crafted,) = made(Boundary(epsilons=(9.0,), steps=20), dark, bright, zeros, (0.0, 1.0), CPU)
-    assert (dark(crafted)[0].argmax(1) != zeros).all()
+    (perturbed,) = adversarial_images(
+        replace(BOUNDARY, epsilons=(9.0,), algorithm=Boundary(steps=20)), dark, bright, zeros, (0.0, 1.0), CPU
+    )
+    assert (dark(perturbed)[0].argmax(1) != zeros).all()
 
 
 def test_log_odds_lead_where_the_likelihood_does():
@@ -283,57 +358,62 @@ def test_log_odds_lead_where_the_likelihood_does():
 
 
 def test_log_odds_do_not_saturate(linear):
-    """At forty times the logits cross-entropy has lost its gradient, in single precision, where ours finds the worst case."""
+    """With logits 1000 times as large, cross-entropy has no gradient in single precision; the log odds find the worst case."""
     weight, x, y = linear
-    sure = as_networks(1000 * weight)
+    confident = as_networks(1000 * weight)
     leaf = x.clone().requires_grad_()
-    F.cross_entropy(sure(leaf)[0], y, reduction="sum").backward()
+    F.cross_entropy(confident(leaf)[0], y, reduction="sum").backward()
     assert (leaf.grad.flatten(1).abs().amax(1) == 0).double().mean() > 0.5
-    (ours,) = made(Fgsm(epsilons=(0.2,)), sure, x, y, WIDE, CPU)
-    (plain,) = made(Fgsm(epsilons=(0.2,)), as_networks(weight), x, y, WIDE, CPU)
-    right = [((images.flatten(1) @ weight.T).argmax(1) == y).double().mean() for images in (ours, plain)]
-    assert right[0] <= right[1] + 0.03
+    (ours,) = adversarial_images(replace(FGSM, epsilons=(0.2,)), confident, x, y, WIDE, CPU)
+    (plain,) = adversarial_images(replace(FGSM, epsilons=(0.2,)), as_networks(weight), x, y, WIDE, CPU)
+    accuracy = [((images.flatten(1) @ weight.T).argmax(1) == y).double().mean() for images in (ours, plain)]
+    assert accuracy[0] <= accuracy[1] + 0.03
 
 
-def test_what_is_turned_for_certain_is_stretched_and_not_attacked_again(linear):
-    """The perturbations double with epsilon, and the attack asks for far fewer gradients than at each epsilon anew."""
+def test_certainly_misclassified_images_are_scaled_and_not_attacked_again(linear):
+    """Their perturbations double with epsilon, and far fewer gradients are computed than for both epsilons separately."""
     weight, x, y = linear
-    asked = []
+    gradients = []
 
     def counting(x):
-        asked.append(len(x) * x.requires_grad)
+        gradients.append(len(x) * x.requires_grad)
         return as_networks(30 * weight)(x)
 
     seed_everything(0)
-    small, large = made(replace(PGD_LINF, epsilons=(1.0, 2.0)), counting, x, y, WIDE, CPU)
+    small, large = adversarial_images(replace(PGD_LINF, epsilons=(1.0, 2.0)), counting, x, y, WIDE, CPU)
     certain = log_odds_against((30 * small.flatten(1) @ weight.T).log_softmax(1), y) > 2
     assert certain.double().mean() > 0.9
     assert torch.allclose((large - x)[certain], 2 * (small - x)[certain], atol=1e-5)
-    assert sum(asked) <= 40 * (len(x) + (~certain).sum())
+    assert sum(gradients) <= 40 * (len(x) + (~certain).sum())
 
 
-def test_a_perturbation_is_resized_in_its_direction_and_clipped():
+def test_a_perturbation_is_scaled_in_its_direction_and_clipped():
     clean = torch.tensor([[[[0.5, 0.5]]], [[[0.9, 0.5]]], [[[0.1, 0.2]]]])
     adversarial = clean + torch.tensor([[[[0.06, -0.08]]], [[[0.06, 0.08]]], [[[0.0, 0.0]]]])
-    longer = resized(clean, adversarial, 0.2, "l2", (0.0, 1.0))
+    longer = scaled_to(clean, adversarial, 0.2, "l2", (0.0, 1.0))
     assert torch.allclose(longer, torch.tensor([[[[0.62, 0.34]]], [[[1.0, 0.66]]], [[[0.1, 0.2]]]]))
 
 
 def test_a_stronger_pgd_has_more_of_one_thing_each():
-    versions = PGD_LINF.stronger(0.1)
-    assert {version.epsilons for version in versions.values()} == {(0.1,)}
-    assert versions["iterations"].steps == 100
-    assert versions["restarts"].restarts == 2
-    assert versions["draws"].draws == 64
+    variants = stronger_variants(PGD_LINF, 0.1)
+    assert list(variants) == ["iterations", "restarts", "draws"]
+    assert {variant.epsilons for variant in variants.values()} == {(0.1,)}
+    assert variants["iterations"].algorithm.steps == 100
+    assert variants["restarts"].algorithm.restarts == 2
+    assert variants["draws"].samples == 64
 
 
-def test_a_predictor_that_is_sure_of_nothing_is_attacked_all_the_same(linear):
-    """Twelve classes of nearly equal probability: the odds are against each of them, the right one's too."""
+def test_only_pgd_has_stronger_variants():
+    assert [attack.name for attack in ATTACKS if attack.algorithm.stronger()] == ["pgd-linf", "pgd-l2"]
+
+
+def test_an_uncertain_predictor_is_attacked_as_well(linear):
+    """Twelve classes of nearly equal probability: the log odds are against each of them, and against the label too."""
     weight, x, _ = linear
     weight = torch.cat([weight, torch.randn(8, 12, generator=torch.Generator().manual_seed(5))])
     y = (x.flatten(1) @ weight.T).argmax(1)
     unsure = as_networks(1e-3 * weight)
     assert log_odds_against(unsure(x)[0].log_softmax(1), y).min() > 2
     seed_everything(0)
-    (images,) = made(replace(PGD_LINF, epsilons=(0.1,)), unsure, x, y, WIDE, CPU)
+    (images,) = adversarial_images(replace(PGD_LINF, epsilons=(0.1,)), unsure, x, y, WIDE, CPU)
     assert (unsure(images)[0].argmax(1) == y).double().mean() < 0.5

@@ -1,4 +1,4 @@
-"""The audit fails a predictor whose gradients hide something and passes a sound one."""
+"""The audit fails a predictor that masks its gradients and passes a sound one."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -10,35 +10,51 @@ from bbh_bench.attacks.algorithms import PGD_L2, PGD_LINF, Boundary, Fgsm, Noise
 from helpers import TINY
 
 from bbh_bench.attacks.audit import audit, difference
+from bbh_bench.attacks.builtin import BOUNDARY, FGSM, NOISE_LINF, PGD_L2, PGD_LINF, TRANSFER
+from bbh_bench.attacks.minimum_norm import Boundary
 from bbh_bench.methods.map import Map
 from bbh_bench.running.stages import Stages
 from bbh_bench.tasks.digits5 import TASK
 
 ATTACKS = (
     replace(PGD_LINF, epsilons=(0.1, 0.2)),
-    Fgsm(epsilons=(0.0, 0.1, 0.2)),
-    NoiseLinf(epsilons=(0.1, 0.2)),
-    Transfer(epsilons=(0.1, 0.2)),
+    replace(FGSM, epsilons=(0.0, 0.1, 0.2)),
+    replace(NOISE_LINF, epsilons=(0.1, 0.2)),
+    replace(TRANSFER, epsilons=(0.1, 0.2)),
     replace(PGD_L2, epsilons=(0.75,)),
-    Boundary(epsilons=(0.75,), steps=75),
+    replace(BOUNDARY, epsilons=(0.75,), algorithm=Boundary(steps=75)),
 )
+
+
+UNITS = {
+    "pgd_vs_fgsm": "points",
+    "white_vs_black": "points",
+    "white_vs_transfer": "points",
+    "widest": "%",
+    "monotone": "points",
+    "more_steps": "points",
+    "more_restarts": "points",
+    "more_samples": "points",
+    "gradients": "%",
+    "fresh_samples": "points",
+}
 
 
 @pytest.fixture(scope="module")
 def loaded():
-    task = replace(TINY, epochs=20, attacked=100, draws=8, attacks=ATTACKS)
+    task = replace(TINY, epochs=20, attacked=100, samples=8, attacks=ATTACKS)
     return task.load("")
 
 
 @pytest.fixture(scope="module")
-def network(loaded):
+def network():
     """A trained one, of digits5."""
     torch.manual_seed(0)
-    return Map(lr=3e-3).fit(replace(loaded, task=TASK).problem(torch.device("cpu"))).network
+    return Map(lr=3e-3).fit(TASK.load("").problem(torch.device("cpu"))).network
 
 
 class Posterior:
-    """Draws of one network's logits ``z``, each changed by ``change(z, k)`` for the k-th."""
+    """Samples are ``change(z, seed)`` of one network's logits ``z``, with another seed for each."""
 
     def __init__(self, network, change):
         self.network, self.change, self.parameters = network, change, 1
@@ -49,8 +65,12 @@ class Posterior:
 
 
 def audited(loaded, network, change):
-    posterior = Posterior(network, change)
-    return audit(loaded.evaluate(posterior, torch.device("cpu"), Stages(0, torch.device("cpu"))))
+    return evaluated_and_audited(loaded, Posterior(network, change))
+
+
+def evaluated_and_audited(loaded, posterior):
+    device = torch.device("cpu")
+    return audit(loaded.evaluate(posterior, device, 0, Stages(0, device)))
 
 
 def failed(checks):
@@ -62,7 +82,7 @@ def noise(z, seed, scale=0.5):
 
 
 class Quantised(torch.autograd.Function):
-    """Steps, with the gradient that steps have."""
+    """Rounded values, with the gradient that rounding has: zero."""
 
     @staticmethod
     def forward(ctx, z):
@@ -85,10 +105,10 @@ class Shattered(torch.autograd.Function):
         return torch.randn(gradient.shape, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("change", [lambda z, seed: z, noise], ids=["a point", "draws"])
+@pytest.mark.parametrize("change", [lambda z, seed: z, noise], ids=["a point", "samples"])
 def test_a_sound_predictor_passes_every_item(loaded, network, change):
     checks = audited(loaded, network, change)
-    assert len(checks) == 10
+    assert {name: check.unit for name, check in checks.items()} == UNITS
     assert {name: check for name, check in checks.items() if check.verdict != "pass"} == {}
 
 
@@ -105,31 +125,30 @@ def test_a_predictor_that_masks_its_gradients_fails(loaded, network, change, ite
     checks = audited(loaded, network, change)
     assert items <= set(failed(checks))
     if "gradients" in items:
-        assert checks["gradients"].figure > 50
+        assert checks["gradients"].value > 50
 
 
-def test_a_scale_of_the_logits_hides_nothing(loaded, network):
+def test_a_scale_of_the_logits_masks_no_gradients(loaded, network):
     """Cross-entropy has no gradient where a probability rounds to one; the log odds do."""
     checks = audited(loaded, network, lambda z, seed: 20 * z)
     assert failed(checks) == []
 
 
-def test_what_does_not_apply_says_so(loaded, network):
-    few = replace(loaded, task=replace(loaded.task, attacks=(NoiseLinf(),)))
-    checks = audited(few, network, noise)
+def test_items_that_do_not_apply_say_so(loaded, network):
+    checks = audited(replace(loaded.task, attacks=(NOISE_LINF,)).load(""), network, noise)
     assert {check.verdict for check in checks.values()} == {"not applicable"}
-    assert {check.figure for check in checks.values()} == {None}
+    assert {check.value for check in checks.values()} == {None}
+    assert {check.limit for check in checks.values()} == {None}
     assert audit({"test/labels": np.zeros(3)}) == {}
 
 
 def test_a_posterior_without_gradients_is_not_audited(loaded, network):
-    calm = SimpleNamespace(sample=Posterior(network, noise).sample, parameters=1, differentiable=False)
-    device = torch.device("cpu")
-    assert audit(loaded.evaluate(calm, device, Stages(0, device))) == {}
+    opaque = SimpleNamespace(sample=Posterior(network, noise).sample, parameters=1, differentiable=False)
+    assert evaluated_and_audited(loaded, opaque) == {}
 
 
 def test_differences_of_accuracy_by_hand():
-    """Five images right for the first alone and two for the second, of a hundred: 3 points, deviation sqrt(7)."""
+    """Five of a hundred images are correct for the first only and two for the second only: 3 points, standard error sqrt(7)."""
     first, second = np.ones(100, dtype=bool), np.ones(100, dtype=bool)
     second[:5] = False
     first[10:12] = False

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bbh_bench.api import Attack, AttackAlgorithm, Norm, PredictFn
+from bbh_bench.api import Attack, AttackAlgorithm, Norm, PredictFn, RunAttack
 from bbh_bench.errors import ContractError
 from bbh_bench.evaluation.predictive import chunk_size, log_mean_softmax
 
@@ -63,33 +63,42 @@ def craft(
 ) -> AdversarialExamples:
     """Attack images ``x`` ``[N, ...]`` with labels ``y`` ``[N]``; ``networks`` are the attacker's samples.
 
-    Raises ``ContractError`` if a result has another shape, is not finite, leaves the bounds, or is farther from ``x`` than
-    epsilon.
+    Raises ``ContractError`` if a result is missing, has another shape, is not finite, leaves the bounds, or is farther from
+    ``x`` than epsilon.
     """
     import foolbox
 
     model = foolbox.PyTorchModel(_Predictive(networks).eval(), bounds=bounds, device=device)
     model.networks = networks  # for an attack that looks at single samples
     run = attack.algorithm.foolbox(attack.norm)
-    positive = [epsilon for epsilon in attack.epsilons if epsilon > 0]
-    minimises = attack.algorithm.minimises
-    chunks: list[list[Tensor]] = []
     size = chunk_size(device, x)
+    chunks = []
     for images, labels in zip(x.split(size), y.split(size), strict=True):
-        images, labels = images.to(device, copy=True), labels.to(device)  # noqa: PLW2901
-        _, adversarial, _ = run(model, images, labels, epsilons=[None] if minimises else positive)
-        if minimises:
-            (smallest,) = adversarial
-            verify_perturbation(attack, images, smallest, math.inf, bounds)
-            sized = [scaled_to(images, smallest, epsilon, attack.norm, bounds) for epsilon in positive]
-            adversarial = [*sized, smallest]
-        for epsilon, perturbed in zip(positive, adversarial, strict=False):
-            verify_perturbation(attack, images, perturbed, epsilon, bounds)
+        adversarial = _run(attack, run, model, images.to(device, copy=True), labels.to(device))
         chunks.append([perturbed.detach().cpu() for perturbed in adversarial])
     crafted = [torch.cat(parts) for parts in zip(*chunks, strict=True)]
-    all_smallest = crafted.pop() if minimises else None
+    smallest = crafted.pop() if attack.algorithm.minimises else None
     at_positive = iter(crafted)
-    return AdversarialExamples([next(at_positive) if epsilon > 0 else x for epsilon in attack.epsilons], all_smallest)
+    return AdversarialExamples([next(at_positive) if epsilon > 0 else x for epsilon in attack.epsilons], smallest)
+
+
+def _run(attack: Attack, run: RunAttack, model: Any, images: Tensor, labels: Tensor) -> list[Tensor]:
+    """Verified images for each positive epsilon, and those with the smallest perturbations if the attack minimises."""
+    positive = [epsilon for epsilon in attack.epsilons if epsilon > 0]
+    epsilons = [None] if attack.algorithm.minimises else positive
+    _, adversarial, _ = run(model, images, labels, epsilons=epsilons)
+    if len(adversarial) != len(epsilons):
+        raise ContractError(
+            f"attack '{attack.name}' returned images for {len(adversarial)} epsilons instead of {len(epsilons)}."
+        )
+    if attack.algorithm.minimises:
+        (smallest,) = adversarial
+        verify_perturbation(attack, images, smallest, math.inf, model.bounds)
+        sized = [scaled_to(images, smallest, epsilon, attack.norm, model.bounds) for epsilon in positive]
+        adversarial = [*sized, smallest]
+    for epsilon, perturbed in zip(positive, adversarial, strict=False):
+        verify_perturbation(attack, images, perturbed, epsilon, model.bounds)
+    return adversarial
 
 
 def scaled_to(clean: Tensor, adversarial: Tensor, epsilon: float, norm: Norm, bounds: tuple[float, float]) -> Tensor:

@@ -1,14 +1,15 @@
-"""Attacks on the predictive of frozen draws against the plain way: a Python loop over networks inside the attacked model."""
+"""Attacks on the predictive distribution of frozen samples, against a Python loop over networks inside the attacked model."""
 
 from dataclasses import replace
 
 import foolbox
 import pytest
 import torch
-from bbh_bench.attacks.algorithms import PGD_LINF
 from test_prediction import plain
 from torch import nn
 
+from bbh_bench.attacks.builtin import PGD_LINF
+from bbh_bench.attacks.gradient import Pgd
 from bbh_bench.attacks.threat_model import craft
 from bbh_bench.inference.weights import WeightPosterior
 from bbh_bench.methods.dropout import DropoutPosterior, with_sites
@@ -18,12 +19,12 @@ from bbh_bench.tasks.digits5 import TASK
 from bbh_bench.tasks.networks import lenet, small_lenet
 
 CPU = torch.device("cpu")
-DRAWS, STEPS = 16, 3
-ATTACK = replace(PGD_LINF, epsilons=(0.1,), steps=STEPS)
+SAMPLES, STEPS = 16, 3
+ATTACK = replace(PGD_LINF, epsilons=(0.1,), algorithm=Pgd(steps=STEPS))
 
 
 class Loop(nn.Module):
-    """What one writes first."""
+    """The obvious implementation."""
 
     def __init__(self, networks):
         super().__init__()
@@ -38,13 +39,13 @@ def attacked(model, x, y):
     return pgd(foolbox.PyTorchModel(model.eval(), bounds=(0, 1), device=CPU), x, y, epsilons=[0.1])
 
 
-def drawn(network):
-    """A posterior whose draws differ a little, so that no image is turned for certain."""
+def sampled(network):
+    """Samples of weights that differ a little, so that no image is misclassified for certain."""
 
-    def draw(n):
+    def sample_weights(n):
         return {name: w + torch.randn(n, *w.shape) / 100 for name, w in network.named_parameters()}
 
-    return WeightPosterior(network, draw, 0).sample(DRAWS)
+    return WeightPosterior(network, sample_weights, 0).sample(SAMPLES)
 
 
 def plain_small():
@@ -55,37 +56,37 @@ def plain_small():
     )
 
 
-def test_pgd_on_drawn_lenets(compare):
+def test_pgd_on_sampled_lenets(compare):
     x, y = torch.rand(100, 1, 28, 28), torch.arange(100) % 10
-    networks, model = drawn(lenet()), Loop([plain(dropout=False) for _ in range(DRAWS)])
+    networks, model = sampled(lenet()), Loop([plain(dropout=False) for _ in range(SAMPLES)])
     compare(lambda: craft(ATTACK, networks, x, y, (0, 1), CPU), lambda: attacked(model, x, y), goal=1 / 1.8, rounds=5)
 
 
 @pytest.mark.parametrize("n", [10, 30, 100])
-def test_pgd_on_drawn_small_networks(compare, n):
+def test_pgd_on_sampled_small_networks(compare, n):
     x, y = torch.rand(n, 1, 8, 8), torch.arange(n) % 5
-    networks, model = drawn(small_lenet(5)), Loop([plain_small() for _ in range(DRAWS)])
+    networks, model = sampled(small_lenet(5)), Loop([plain_small() for _ in range(SAMPLES)])
     compare(lambda: craft(ATTACK, networks, x, y, (0, 1), CPU), lambda: attacked(model, x, y), goal=0.7)
 
 
 def test_pgd_on_frozen_masks(compare):
-    """The plain way draws live masks at every step, which attacks other networks at each."""
+    """The loop has live masks: it attacks other networks at every step."""
     x, y = torch.rand(100, 1, 28, 28), torch.arange(100) % 10
-    networks = DropoutPosterior(with_sites(lenet(), 0.5), x[:1]).sample(DRAWS)
-    model = Loop([plain(dropout=True)] * DRAWS)
+    networks = DropoutPosterior(with_sites(lenet(), 0.5), x[:1]).sample(SAMPLES)
+    model = Loop([plain(dropout=True)] * SAMPLES)
     compare(lambda: craft(ATTACK, networks, x, y, (0, 1), CPU), lambda: attacked(model, x, y), goal=1 / 1.8, rounds=5)
 
 
-def test_rising_epsilons_against_each_anew(compare):
-    """On digits5 and a trained network: what a smaller epsilon turned for certain isn't attacked again."""
+def test_epsilon_sweep_against_separate_epsilons(compare):
+    """On digits5 and a trained network: images that a smaller epsilon misclassifies for certain are not attacked again."""
     loaded = TASK.load("")
     seed_everything(0)
     networks = Map().fit(loaded.problem(CPU)).sample(1)
     x, y = loaded.data.test
     epsilons = (0.05, 0.1, 0.2)
 
-    def anew():
+    def separately():
         for epsilon in epsilons:
             craft(replace(PGD_LINF, epsilons=(epsilon,)), networks, x, y, (0, 1), CPU)
 
-    compare(lambda: craft(replace(PGD_LINF, epsilons=epsilons), networks, x, y, (0, 1), CPU), anew, goal=0.9)
+    compare(lambda: craft(replace(PGD_LINF, epsilons=epsilons), networks, x, y, (0, 1), CPU), separately, goal=0.9)

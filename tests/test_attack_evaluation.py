@@ -1,0 +1,233 @@
+"""Evaluation under attack: against an attack written here with autograd only; surrogates; posteriors without gradients."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+from helpers import QUICK, TINY
+from torch import nn
+
+from bbh_bench.api import Attack, AttackAlgorithm
+from bbh_bench.attacks.audit import audit
+from bbh_bench.attacks.builtin import FGSM, NOISE_LINF, PGD_L2, PGD_LINF, TRANSFER
+from bbh_bench.attacks.evaluate import AttackContext, SurrogateCache, attacked, gradients_reach_inputs, shared
+from bbh_bench.attacks.gradient import Pgd
+from bbh_bench.attacks.robustness import robustness
+from bbh_bench.data import stratified
+from bbh_bench.errors import BenchWarning
+from bbh_bench.methods.bbb import Bbb
+from bbh_bench.methods.map import Map
+from bbh_bench.running.stages import Stages, seed_everything
+from bbh_bench.tasks.digits5 import TASK
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def digits5():
+    return TASK.load("")
+
+
+@pytest.fixture(scope="module")
+def context(digits5):
+    return AttackContext(*digits5.data.test, classes=5, bounds=(0.0, 1.0), samples=100, attacked=1000, device=CPU)
+
+
+def independent_attack(posterior, x, y, epsilon, samples=16, steps=100, restarts=5):
+    """Projected gradient descent on the cross-entropy of the mean softmax, with autograd only: the worst of five runs."""
+    networks = posterior.sample(samples)
+    worst, best = torch.full((len(x),), -torch.inf), x.clone()
+    for _ in range(restarts):
+        moved = x + epsilon * (2 * torch.rand_like(x) - 1)
+        for step in range(steps):
+            leaf = moved.clamp(0, 1).requires_grad_()
+            mean = networks(leaf).double().softmax(-1).mean(0)
+            loss = -mean[torch.arange(len(x)), y].log()
+            (gradient,) = torch.autograd.grad(loss.sum(), leaf)
+            rate = epsilon * (0.1 if step < 60 else 0.02)
+            moved = x + (leaf.detach() + rate * gradient.sign() - x).clamp(-epsilon, epsilon)
+        with torch.no_grad():
+            moved = moved.clamp(0, 1)
+            loss = -networks(moved).double().softmax(-1).mean(0)[torch.arange(len(x)), y].log()
+            better = loss > worst
+            worst[better], best[better] = loss[better].float(), moved[better]
+    return best
+
+
+@pytest.mark.parametrize("method", [Map(), Bbb()], ids=lambda method: method.name)
+def test_an_independent_attack_finds_no_more_than_two_points_more(digits5, method):
+    """On a hundred test images of digits5, at each epsilon of the worst case, evaluated on a hundred fresh samples."""
+    seed_everything(0, "fit")
+    posterior = method.fit(digits5.problem(CPU))
+    arrays = digits5.evaluate(posterior, CPU, 0, Stages(0, CPU))
+    curve = robustness(arrays)[1]["robust/linf"]
+    x, y = digits5.data.test
+    chosen = stratified(y, 100)
+    assert arrays["robust/linf/index"].tolist() == chosen.tolist()
+    for epsilon, accuracy in zip(curve["epsilon"][1:], curve["accuracy"][1:], strict=True):
+        seed_everything(1, epsilon)
+        images = independent_attack(posterior, x[chosen], y[chosen], epsilon)
+        with torch.no_grad():
+            predicted = posterior.sample(100)(images).softmax(-1).mean(0).argmax(1)
+        assert (predicted == y[chosen]).double().mean() >= accuracy - 0.02
+
+
+def test_transferred_images_are_reused_by_cells_of_the_same_seed_only():
+    task = replace(TINY, attacks=(replace(TRANSFER, images=30), replace(FGSM, epsilons=(0.1,))))
+    loaded = task.load("")
+    posterior = QUICK.fit(loaded.problem(CPU))
+    first = loaded.evaluate(posterior, CPU, 0, Stages(0, CPU))
+    assert len(loaded.surrogates) == 1
+    second = loaded.evaluate(posterior, CPU, 0, Stages(0, CPU))
+    assert len(loaded.surrogates) == 1
+    fresh = task.load("").evaluate(posterior, CPU, 0, Stages(0, CPU))
+    other = loaded.evaluate(posterior, CPU, 1, Stages(1, CPU))
+    assert len(loaded.surrogates) == 2
+    for key, value in first.items():
+        assert np.array_equal(value, second[key]), key
+        assert np.array_equal(value, fresh[key]), key
+    assert not np.array_equal(first["attack/transfer/own"], other["attack/transfer/own"])
+
+
+def test_a_surrogate_is_cached_by_attack_seed_and_device(digits5, context):
+    fits = []
+
+    def problem():
+        fits.append(1)
+        return replace(digits5.problem(CPU), epochs=1)
+
+    cache, attack = SurrogateCache(), replace(TRANSFER, images=10)
+    first = cache.craft(context, attack, problem, 0, Stages(0, CPU))
+    assert cache.craft(context, attack, problem, 0, Stages(0, CPU)) is first
+    assert len(fits) == 1
+    assert cache.craft(context, attack, problem, 1, Stages(0, CPU)) is not first
+    assert cache.craft(context, replace(attack, epsilons=(0.1,)), problem, 0, Stages(0, CPU)) is not first
+    assert len(fits) == len(cache) == 3
+    with pytest.raises(ValueError, match="'fgsm' has no surrogate"):
+        cache.craft(context, FGSM, problem, 0, Stages(0, CPU))
+
+
+def test_the_surrogate_is_another_network_than_that_of_the_row(digits5, context):
+    """Otherwise the transfer attack on MAP would be a white-box attack."""
+    seed_everything(0, "fit")
+    row = Map().fit(digits5.problem(CPU)).network
+    attack = replace(TRANSFER, images=50)
+    crafted, surrogate = SurrogateCache().craft(context, attack, lambda: digits5.problem(CPU), 0, Stages(0, CPU))
+    y = context.y[context.index(attack)].numpy()
+    with torch.no_grad():
+        predicted = np.stack([row(images).argmax(1).numpy() for images in crafted.images])
+    assert (surrogate[-1] == y).mean() < (predicted[-1] == y).mean() - 0.1
+
+
+def test_the_attackers_and_fresh_samples_are_the_same_for_a_point():
+    task = replace(TINY, attacks=(replace(PGD_LINF, images=20), NOISE_LINF))
+    loaded = task.load("")
+    arrays = loaded.evaluate(QUICK.fit(loaded.problem(CPU)), CPU, 0, Stages(0, CPU))
+    for name in ("pgd-linf", "noise-linf"):
+        fresh = np.stack([arrays[f"attack/{name}/{k}/log_odds"].argmax(1) for k in range(3)])
+        assert np.array_equal(fresh, arrays[f"attack/{name}/own"])
+
+
+def test_the_worst_case_is_defined_by_what_a_tasks_attacks_share(context):
+    own = [FGSM, replace(PGD_LINF, images=50, epsilons=(0.1, 0.2, 0.31)), PGD_L2]
+    arrays = shared(context, own)
+    assert arrays["robust/linf/epsilons"].tolist() == [0.1, 0.2]
+    assert arrays["robust/linf/index"].tolist() == stratified(context.y, 50).tolist()
+    assert arrays["robust/l2/epsilons"].tolist() == list(PGD_L2.epsilons)
+    assert set(arrays["robust/linf/index"]) <= set(stratified(context.y, 200).tolist())
+    assert shared(context, [replace(FGSM, epsilons=(0.0,))]) == {}
+
+
+@dataclass(frozen=True)
+class Darken(AttackAlgorithm):
+    """Subtracts epsilon from every pixel. Its stronger variant is no stronger."""
+
+    def foolbox(self, norm):
+        def run(model, inputs, labels, *, epsilons):
+            return None, [(inputs - epsilon).clamp(*model.bounds) for epsilon in epsilons], None
+
+        return run
+
+    def stronger(self):
+        return {"iterations": self}
+
+
+def test_a_third_partys_attack_is_run_and_audited():
+    attack = Attack("darken", 1, "linf", (0.0, 0.1), Darken(), images=20)
+    loaded = replace(TINY, attacks=(), extra_attacks=(FGSM, attack)).load("")
+    arrays = loaded.evaluate(QUICK.fit(loaded.problem(CPU)), CPU, 0, Stages(0, CPU))
+    clean = loaded.data.test[0][stratified(loaded.data.test[1], 20)]
+    expected = (clean - (clean - 0.1).clamp(min=0)).flatten(1).mean(1)
+    assert np.allclose(arrays["attack/darken/moved"], np.stack([np.zeros(20), expected.numpy()]), atol=1e-6)
+    assert [key for key in arrays if key.startswith("audit/stronger")] == [
+        "audit/stronger/iterations",
+        "audit/stronger/draws",
+    ]
+
+
+class Answers:
+    """A posterior with the outputs of a linear network, computed by ``compute(network, x)``."""
+
+    parameters = 1
+
+    def __init__(self, compute):
+        self.network = nn.Sequential(nn.Flatten(), nn.Linear(64, 5))
+        self.compute = compute
+
+    def sample(self, n):
+        return lambda x: self.compute(self.network, x).unsqueeze(0)
+
+
+def without_gradient(network, x):
+    with torch.no_grad():
+        return network(x)
+
+
+def outside_torch(network, x):
+    weight, bias = (parameter.detach().numpy() for parameter in network[1].parameters())
+    return torch.from_numpy(x.flatten(1).numpy() @ weight.T + bias)
+
+
+WITHOUT_GRADIENTS = {
+    "no_grad": without_gradient,
+    "detached input": lambda network, x: network(x.detach()),  # the outputs have a gradient, but of the weights
+    "inference mode": torch.inference_mode()(lambda network, x: network(x)),
+    "numpy": outside_torch,
+}
+
+
+@pytest.mark.parametrize("compute", WITHOUT_GRADIENTS.values(), ids=WITHOUT_GRADIENTS)
+def test_a_posterior_without_gradients_is_not_attacked_and_says_so(compute):
+    loaded = replace(TINY, attacks=(PGD_LINF, FGSM)).load("")
+    posterior = Answers(compute)
+    assert not gradients_reach_inputs(posterior, loaded.data.test[0][:1])
+    with pytest.warns(BenchWarning, match="no gradient with respect to"):
+        arrays = loaded.evaluate(posterior, CPU, 0, Stages(0, CPU))
+    assert {key.split("/")[0] for key in arrays} == {"test", "outlier"}
+    assert robustness(arrays) == ({}, {})
+    assert audit(arrays) == {}
+
+
+def test_a_gradient_of_zero_is_one():
+    """The audit, and not this check, must find masked gradients."""
+    x = torch.rand(1, 1, 8, 8)
+    assert gradients_reach_inputs(Answers(lambda network, x: network(x)), x)
+    assert gradients_reach_inputs(Answers(lambda network, x: network(x).round()), x)
+    with torch.no_grad():
+        assert gradients_reach_inputs(Answers(lambda network, x: network(x)), x)
+        assert not torch.is_grad_enabled()
+
+
+def test_the_check_for_gradients_changes_no_random_numbers_of_the_attacks(digits5):
+    task = replace(TINY, attacks=(replace(PGD_LINF, images=20, algorithm=Pgd(steps=3)), NOISE_LINF), samples=8)
+    loaded = task.load("")
+    posterior = Bbb().fit(replace(digits5.problem(CPU), epochs=1))
+    checked = loaded.evaluate(posterior, CPU, 0, Stages(0, CPU))
+    context = AttackContext(*loaded.data.test, classes=5, bounds=(0.0, 1.0), samples=8, attacked=40, device=CPU)
+    unchecked = attacked(
+        context, posterior, task.attacks, SurrogateCache(), lambda: loaded.problem(CPU), 0, Stages(0, CPU)
+    )
+    assert unchecked
+    for key, value in unchecked.items():
+        assert np.array_equal(value, checked[key]), key
