@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import shtab
-from cli_fixtures import ONE, Provided, refused
+from cli_helpers import ONE, Provided, refused
 from helpers import QUICK, Failing
 
 from bbh_bench import cli
