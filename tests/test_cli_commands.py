@@ -1,13 +1,14 @@
 """The short commands: ``list``, ``show``, ``diff``, ``check``, ``completion`` and the help."""
 
 import json
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import shtab
-from cli_fixtures import ONE, Provided, refused
+from cli_helpers import ONE, Provided, refused
 from helpers import QUICK, Failing
 
 from bbh_bench import cli
@@ -143,7 +144,7 @@ def test_each_command_has_a_line_in_the_help():
     text = cli.parser().format_help()
     for module in cli.COMMANDS:
         name = "list" if module is cli.listing else module.__name__.rpartition(".")[2]
-        assert f"\n    {name} " in text
+        assert re.search(rf"^    {name}\s", text, re.MULTILINE)
 
 
 def test_the_help_loads_neither_torch_nor_a_plugin_nor_a_table(monkeypatch):

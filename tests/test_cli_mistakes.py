@@ -4,8 +4,9 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import pooch
 import pytest
-from cli_fixtures import ONE, RUN, Provided, refused
+from cli_helpers import ONE, RUN, Provided, refused
 from helpers import TINY
 
 from bbh_bench import cli
@@ -15,6 +16,16 @@ from bbh_bench.errors import BenchError
 from bbh_bench.records.record import SCHEMA
 
 pytest_plugins = ["cli_fixtures"]
+
+
+class NoNetwork:
+    """A downloader that cannot reach any server."""
+
+    def __init__(self, progressbar, chunk_size):
+        pass
+
+    def __call__(self, url, output_file, caller):
+        raise ConnectionError("no network")
 
 
 @pytest.mark.parametrize(
@@ -44,7 +55,8 @@ pytest_plugins = ["cli_fixtures"]
 )
 def test_bad_input_is_one_paragraph_code_2_and_nothing_written(install, folder, capsys, monkeypatch, arguments, parts):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    monkeypatch.setattr("bbh_bench.tasks.mnist._MNIST", "http://127.0.0.1:9")
+    monkeypatch.setattr("pooch.HTTPDownloader", NoNetwork)
+    monkeypatch.setattr(pooch.get_logger(), "disabled", True)  # it says which file it downloads
     (folder / "empty").mkdir()
     before = sorted(folder.rglob("*"))
     refused(capsys, arguments, *parts)

@@ -1,6 +1,7 @@
 """The command in a process of its own: as a module, with a reader that leaves, and interrupted."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -65,6 +66,18 @@ def test_a_reader_that_leaves_ends_a_run_and_finished_records_stay(tmp_path):
     assert all(record.finished for record in records)  # a print that nobody reads is no failure of a method
 
 
+def all_gone(group, patience=10.0):
+    """Whether no process of a group is left. Python's own resource tracker ends a moment after the others."""
+    end = time.monotonic() + patience
+    while time.monotonic() < end:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of process groups")
 @pytest.mark.parametrize("executor", [[], TWO], ids=["inline", "processes"])
 def test_ctrl_c_is_one_sentence_and_leaves_finished_records_and_no_process(tmp_path, executor):
@@ -85,8 +98,7 @@ def test_ctrl_c_is_one_sentence_and_leaves_finished_records_and_no_process(tmp_p
     assert errors.rpartition("bbh-bench: ")[2].startswith("stopped; the finished cells are kept")
     assert "Traceback" not in errors
     assert [record.method.name for record in Store(tmp_path / "runs").records()] == ["straight"]
-    with pytest.raises(ProcessLookupError):
-        os.killpg(process.pid, 0)  # nobody of the group is left
+    assert all_gone(process.pid)
 
 
 def test_a_run_in_processes_loads_plugin_files_there_and_gives_the_same_scores(tmp_path):
@@ -100,7 +112,7 @@ def test_a_run_in_processes_loads_plugin_files_there_and_gives_the_same_scores(t
         for line in ("a whole line", "progress 100 %", "half a line"):
             assert f"\n{prefix}{line}\n" in output
         assert "progress 10 %" not in output
-        assert "line warned seed 1: test/mse 1.279 in 0.0 s\n  warning: the fit is rough\n" in output
+        assert re.search(r"line warned seed 1: test/mse 1\.279 in .* s\n  warning: the fit is rough\n", output)
         assert "line broken seed 0: FAILED: TypeError: this fit does not work (line_plugin.py:" in output
     assert "\nline talking seed 0: an error message\n" in there.stdout
     records = [Store(tmp_path / name).records() for name in ("here", "there")]

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from cli_fixtures import ONE, RUN, Provided, refused
+from cli_helpers import ONE, RUN, Provided, refused
 from helpers import TINY, Failing
 
 from bbh_bench import cli

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from cli_fixtures import ONE, RUN, Provided, refused
+from cli_helpers import ONE, RUN, Provided, refused
 from helpers import QUICK, Failing
 
 from bbh_bench import cli

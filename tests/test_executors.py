@@ -79,13 +79,6 @@ def test_a_cell_that_kills_its_process_or_fails_costs_no_other():
     assert "ended with code -9: it was killed; was there enough memory?" in records["deadlier"].error.message
 
 
-def test_data_that_cannot_be_read_in_the_process_are_the_cells_failure():
-    some = [planned(Line(name="unloadable", disk="gone"), Straight()), *cells(Straight(), task=Line())]
-    records = {cell.task.name: result.record for cell, result in in_processes(some, jobs=1)}
-    assert records["unloadable"].error.message == "the disk is gone"
-    assert records["line"].finished
-
-
 def test_a_run_that_is_left_ends_its_processes():
     before = set(active_children())
     results = in_processes(cells(Straight(), Waiting(), task=Line()))
@@ -112,27 +105,21 @@ def test_no_cells_need_no_process():
     assert list(in_processes([])) == []
 
 
-def of_plugin_file(*methods):
-    """Cells whose task and methods are those of a plugin file: their module is not on the path."""
-    plugins = load_plugins(external=False, files=[PLUGIN])
-    return plan(plugins, ["line"], methods, [0])
-
-
-def test_workers_load_plugin_files_before_they_receive_a_cell():
-    ((_, result),) = in_processes(of_plugin_file("straight"), files=[PLUGIN])
-    assert result.record.finished
-    assert result.record.method.package.name == "line_plugin.py"
-
-
-def test_what_another_process_cannot_load_is_the_cells_failure():
-    """As for a class that was defined in a notebook: it can be sent, but not received."""
-    some = [*of_plugin_file("straight"), *cells(Straight(name="other"), task=Line())]
-    results = {cell.method.name: result for cell, result in in_processes(some, jobs=1)}
-    error = results["straight"].record.error
+def test_what_a_process_cannot_load_is_the_cells_failure():
+    """Data that are gone; and a class that can be sent but not received, as one that was defined in a notebook."""
+    foreign = plan(load_plugins(external=False, files=[PLUGIN]), ["line"], ["straight"], [0])
+    some = [
+        planned(Line(name="unloadable", disk="gone"), Straight()),
+        *foreign,
+        *cells(Straight(name="other"), task=Line()),
+    ]
+    errors = {str(cell): result.record.error for cell, result in in_processes(some, jobs=1)}
+    assert errors["unloadable straight seed 0"].message == "the disk is gone"
+    error = errors["line straight seed 0"]
     assert error.type == "ContractError"
     assert "another process cannot load line straight seed 0 (ModuleNotFoundError" in error.message
     assert "--plugin" in error.message
-    assert results["other"].record.finished  # the process goes on
+    assert errors["line other seed 0"] is None  # the process goes on
 
 
 @pytest.mark.parametrize("run", [in_this_process, in_processes])

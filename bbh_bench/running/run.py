@@ -69,8 +69,8 @@ def run_cells(
     device = select_device(options.device)
     folder = data_folder(options.data)
     to_run = list(cells) if store is None else unfinished(cells, store, options.replace, options.keep_outdated)
-    check_folders(store, options.posteriors)
     loaded = load_tasks(to_run, folder)
+    check_folders(store, options.posteriors)  # creates them: not before everything else that can be wrong was checked
     context = RunContext(
         device,
         tuple(plugins.metrics.values()),
