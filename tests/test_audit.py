@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from bbh_bench.attacks.algorithms import PGD_L2, PGD_LINF, Boundary, Fgsm, NoiseLinf, Transfer
 from helpers import TINY
 
 from bbh_bench.attacks.audit import audit, difference
