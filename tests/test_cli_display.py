@@ -4,7 +4,7 @@ import io
 from pathlib import Path
 
 import pytest
-from helpers import synthetic_record
+import record_factory
 from msgspec.structs import replace as changed
 
 from bbh_bench.cli.display import BarDisplay, LineDisplay, ProcessDisplay, display
@@ -44,11 +44,11 @@ class Label:
 
 
 CELLS = [Label(seed) for seed in range(3)]
-FINISHED = Result(synthetic_record(cost={"total/seconds": 4.06}), {})
+FINISHED = Result(record_factory.record(nll=0.1 + 0.2, cost={"total/seconds": 4.06}), {})
 ERROR = Failure(
     type="TypeError", message="no luck.\nMore.", location="blur.py:14", traceback="Traceback (most ...)\nTypeError\n"
 )
-FAILED = Result(synthetic_record(status="failed", error=ERROR, scores={}, cost={}), {})
+FAILED = Result(record_factory.record(nll=0.1 + 0.2, status="failed", error=ERROR, scores={}, cost={}), {})
 
 
 def test_start_line():
