@@ -60,7 +60,7 @@ def test_start_line():
 def test_outcome():
     assert outcome(FINISHED.record, Path("runs"), stored=True) == "test/nll 0.3 in 4.1 s"
     failed = "FAILED: TypeError: no luck (blur.py:14)."
-    command = "bbh-bench show runs/t/v2/m/seed3.json prints the traceback."
+    command = "bbh-bench show runs/t/v1/m/seed0.json prints the traceback."
     assert outcome(FAILED.record, Path("runs"), stored=True) == f"{failed} {command}"
     assert "show 'my runs/t/v2" in outcome(FAILED.record, Path("my runs"), stored=True)
     kept = f"{failed} The finished record of this cell is kept.\n{ERROR.traceback.rstrip()}"

@@ -45,7 +45,7 @@ def upgraded(content: dict[str, Any]) -> dict[str, Any]:
         "method": _method(content["method"], provenance),
         "seed": content["seed"],
         "scores": {_score(name): value for name, value in content["scores"].items()},
-        "directions": {SCORES.get(name, name): better for name, better in content["better"].items()},
+        "directions": _directions(content["better"], content["scores"]),
         "curves": {_score(name): _curve(name, curve) for name, curve in content["curves"].items()},
         "audit": {AUDIT.get(name, name): _check(check) for name, check in content.get("audit", {}).items()},
         "cost": {_cost(name): value for name, value in content["cost"].items()},
@@ -54,6 +54,12 @@ def upgraded(content: dict[str, Any]) -> dict[str, Any]:
         "provenance": provenance,
         "error": {**content["error"], "location": ""} if content["error"] else None,
     }
+
+
+def _directions(better: Mapping[str, str], scores: Mapping[str, float]) -> dict[str, str]:
+    """Those of the record's own scores: schema 2 stored those of all kinds of tasks."""
+    used = {name.rpartition("/")[2] for name in scores}
+    return {SCORES.get(name, name): direction for name, direction in better.items() if name in used}
 
 
 def _task(task: dict[str, Any], scores: Mapping[str, float]) -> dict[str, Any]:
