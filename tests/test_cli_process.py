@@ -28,15 +28,6 @@ def test_python_m_bbh_bench_is_the_command(tmp_path):
     assert done.stdout.startswith("usage: bbh-bench ")
 
 
-def test_seconds_to_help(tmp_path):
-    seconds = []
-    for _ in range(5):
-        start = time.perf_counter()
-        bbh("--help", folder=tmp_path)
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 0.3
-
-
 @pytest.mark.parametrize("command", ["list", "--help", "completion bash"])
 def test_a_reader_that_leaves_is_no_traceback(tmp_path, command):
     """What is printed fits into the pipe's buffer: the error comes when it is flushed, at the end."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import bbh_bench
-from bbh_bench.cli import parser
+from bbh_bench.cli import main, parser
 from bbh_bench.plugins import load_plugins
 from bbh_bench.publishing.rescore import rescore
 from bbh_bench.records.store import Store
@@ -108,12 +108,11 @@ def example_file(tmp_path):
     return write
 
 
-def test_the_task_of_the_docs(example_file, tmp_path):
+def test_the_task_of_the_docs(example_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     file = example_file("odd_digits.py")
-    done = bbh(
-        *("run", "--plugin", file.name, "--task", "odd-digits", "--method", "map", "--seeds", "0"), folder=tmp_path
-    )
-    assert done.returncode == 0, done.stderr
+    arguments = ["run", "--plugin", file.name, "--task", "odd-digits", "--method", "map", "--seeds", "0"]
+    assert main(arguments) == 0
     (record,) = Store(tmp_path / "runs").records()
     assert record.scores["test/error"] < 0.05
     assert record.scores["ood/even/auroc"] > 0.8
@@ -159,7 +158,7 @@ def folder_of_a_reader(tmp_path_factory):
 
 
 @pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith("bbh-bench")])
-def test_commands_are_valid_and_those_that_take_seconds_are_run(command, folder_of_a_reader, builtin):
+def test_commands_are_valid_and_those_that_take_seconds_are_run(command, folder_of_a_reader, builtin, monkeypatch):
     arguments = shlex.split(command, comments=True)[1:]
     options = parser().parse_args(arguments)
     for kind in ("task", "method", "attack"):
@@ -167,8 +166,8 @@ def test_commands_are_valid_and_those_that_take_seconds_are_run(command, folder_
         registry = next(each for each in builtin.registries if each.kind == kind)
         assert not [name for name in names if name not in set(registry)]
     if arguments[0] != "run":
-        done = bbh(*arguments, folder=folder_of_a_reader)
-        assert done.returncode == 0, done.stdout + done.stderr
+        monkeypatch.chdir(folder_of_a_reader)
+        assert main(arguments) == 0
 
 
 def test_the_two_commands_are_environments_of_tox():
