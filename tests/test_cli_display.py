@@ -62,7 +62,7 @@ def test_outcome():
     failed = "FAILED: TypeError: no luck (blur.py:14)."
     command = "bbh-bench show runs/t/v1/m/seed0.json prints the traceback."
     assert outcome(FAILED.record, Path("runs"), stored=True) == f"{failed} {command}"
-    assert "show 'my runs/t/v2" in outcome(FAILED.record, Path("my runs"), stored=True)
+    assert "show 'my runs/t/v1" in outcome(FAILED.record, Path("my runs"), stored=True)
     kept = f"{failed} The finished record of this cell is kept.\n{ERROR.traceback.rstrip()}"
     assert outcome(FAILED.record, Path("runs"), stored=False) == kept
     nowhere = changed(FAILED.record, error=changed(ERROR, location=""))
