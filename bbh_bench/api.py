@@ -206,7 +206,8 @@ class Attack:
     @property
     def description(self) -> str:
         """One line."""
-        return (self.algorithm.__doc__ or "").partition("\n")[0]
+        line = (self.algorithm.__doc__ or "").partition("\n")[0]
+        return line if self.surrogate is None else f"{line} On the networks of {self.surrogate.name}, a surrogate."
 
 
 Scope: TypeAlias = Literal["labelled", "inputs", "ood"]

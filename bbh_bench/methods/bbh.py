@@ -39,7 +39,7 @@ class DeadGeneratorWarning(BenchWarning):
 
 @dataclass(frozen=True)
 class Bbh:
-    """Bayes by Hypernet: weights generated from noise, one hypernetwork for each tensor."""
+    """Bayes by Hypernet: weights that hypernetworks generate from noise, in one of three arrangements (`generator`)."""
 
     name: str = "bbh"
     version: int = 1
