@@ -331,7 +331,7 @@ class Task(Protocol):
 
 def task_fingerprint(task: Task) -> str:
     """Hash of name, version and everything that the scores depend on. Two records are comparable if theirs are equal."""
-    told = task.describe()
-    attacks = [describe(attack) for attack in told.attacks]
-    parts = {"fit": describe(told.fit), "evaluation": describe(told.evaluation), "attacks": attacks}
+    described = task.describe()
+    attacks = [describe(attack) for attack in described.attacks]
+    parts = {"fit": describe(described.fit), "evaluation": describe(described.evaluation), "attacks": attacks}
     return fingerprint({"name": task.name, "version": task.version} | parts)

@@ -21,7 +21,7 @@ PLUGIN = Path(__file__).with_name("line_plugin.py")
 
 
 class Recorder:
-    """An observer that writes down what it is told."""
+    """An observer that writes down every event."""
 
     def __init__(self):
         self.events = []

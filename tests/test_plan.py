@@ -47,6 +47,7 @@ def test_names_and_objects_can_be_mixed_and_repetitions_count_once(builtin):
         "digits5 quick seed 1",
     ]
     assert {cell.package.name for cell in cells} == {"bbh-bench"}
+    assert [str(cell) for cell in plan(builtin, "digits5", "map", [0])] == ["digits5 map seed 0"]
 
 
 def test_two_objects_of_one_name_are_refused(builtin):

@@ -10,16 +10,16 @@ replace = msgspec.structs.replace
 FIRST = record("m")
 
 
-def with_method(made, **changes):
-    return replace(made, method=replace(made.method, **changes))
+def with_method(record, **changes):
+    return replace(record, method=replace(record.method, **changes))
 
 
-def with_run(made, **changes):
-    return replace(made, provenance=replace(made.provenance, **changes))
+def with_run(record, **changes):
+    return replace(record, provenance=replace(record.provenance, **changes))
 
 
-def with_hardware(made, **changes):
-    return with_run(made, hardware=replace(made.provenance.hardware, **changes))
+def with_hardware(record, **changes):
+    return with_run(record, hardware=replace(record.provenance.hardware, **changes))
 
 
 def changed(second, first=FIRST):

@@ -44,22 +44,22 @@ def test_an_old_fingerprint_stands_for_the_definition_of_the_installed_task(buil
     assert old_fingerprint(old) == fingerprint
     task = builtin.tasks[old["name"]]
     assert FINGERPRINTS[fingerprint] == task_fingerprint(task)
-    told = task.describe()
+    described = task.describe()
     assert old["version"] == task.version
-    assert parameter_shapes(old["network"]) == told.fit["network"]["parameters"]
+    assert parameter_shapes(old["network"]) == described.fit["network"]["parameters"]
     for name in ("epochs", "batch_size"):
-        assert old[name] == told.fit[name]
-    assert old["evaluation"] == told.evaluation["version"]
-    assert old["draws"] == told.evaluation["samples"]
-    assert [attack(each) for each in old.get("attacks", [])] == [describe(each) for each in told.attacks]
-    if told.kind == "classification":
-        assert old["data"] == told.fit["data"]
-        assert old["classes"] == told.fit["classes"]
-        assert (old["attacked"], old["bounds"]) == (told.evaluation["attacked"], told.evaluation["bounds"])
+        assert old[name] == described.fit[name]
+    assert old["evaluation"] == described.evaluation["version"]
+    assert old["draws"] == described.evaluation["samples"]
+    assert [attack(each) for each in old.get("attacks", [])] == [describe(each) for each in described.attacks]
+    if described.kind == "classification":
+        assert old["data"] == described.fit["data"]
+        assert old["classes"] == described.fit["classes"]
+        assert (old["attacked"], old["bounds"]) == (described.evaluation["attacked"], described.evaluation["bounds"])
         shifts = [{k: v for k, v in shift.items() if k != "class"} for shift in old.get("shifts", [])]
-        assert shifts == told.evaluation["shifts"]
+        assert shifts == described.evaluation["shifts"]
     else:
-        assert old["noise"] == told.fit["noise"]
+        assert old["noise"] == described.fit["noise"]
 
 
 def test_every_known_fingerprint_has_its_definition():

@@ -85,8 +85,8 @@ def _check_labels(record: Record, where: str, task: Task, scored: Scored) -> Non
             f"{where} has scores of metrics that are not installed and cannot be checked ({', '.join(unknown)}). "
             "Install the plugins that provide them."
         )
-    told = task.describe()
-    changed = [key for key in ("kind", "title", "headline") if getattr(record.task, key) != getattr(told, key)]
+    described = task.describe()
+    changed = [key for key in ("kind", "title", "headline") if getattr(record.task, key) != getattr(described, key)]
     changed += [name for name, direction in record.directions.items() if direction != scored.directions[name]]
     if changed:
         raise RecordError(f"{where} differs from the installed suite in: {', '.join(changed)}. Run it again.")

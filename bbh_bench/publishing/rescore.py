@@ -64,18 +64,18 @@ def _rescored(record: Record, store: Store, plugins: Plugins) -> Record:
 
 def _task_info(record: Record, task: Task, plugins: Plugins) -> TaskInfo:
     """Text and attacks as the installed ones describe themselves."""
-    told = task.describe()
-    installed = {attack.name: describe(attack) for attack in [*plugins.attacks.values(), *told.attacks]}
+    described = task.describe()
+    installed = {attack.name: describe(attack) for attack in [*plugins.attacks.values(), *described.attacks]}
     attacks = [
         installed[attack["name"]] if _same_settings(attack, installed.get(attack["name"])) else attack
         for attack in record.task.attacks
     ]
-    threat_model = None if told.threat_model is None else dict(told.threat_model)
+    threat_model = None if described.threat_model is None else dict(described.threat_model)
     return msgspec.structs.replace(
         record.task,
-        kind=told.kind,
-        title=told.title,
-        headline=told.headline,
+        kind=described.kind,
+        title=described.title,
+        headline=described.headline,
         attacks=attacks,
         threat_model=threat_model,
     )

@@ -52,14 +52,16 @@ def _cells(
     seeds: list[int],
 ) -> list[Cell]:
     try:
-        told, fingerprint = task.describe(), task_fingerprint(task)
+        described, fingerprint = task.describe(), task_fingerprint(task)
     except Exception as error:  # a third party's task may raise anything
         raise ContractError(
             f"Task '{task.name}' of the plugin '{task_package}' cannot describe itself: describe() raised "
             f"{type(error).__name__}: {error}."
         ) from error
     source = sources[method.value.name]
-    return [Cell(task, told, fingerprint, method.value, method.description, package, source, seed) for seed in seeds]
+    return [
+        Cell(task, described, fingerprint, method.value, method.description, package, source, seed) for seed in seeds
+    ]
 
 
 def resolve(registry: Registry[T], item: str | T) -> Registered[T]:
@@ -80,9 +82,12 @@ def _built_in(methods: Registry[Method]) -> list[Registered[Method]]:
 
 
 def _resolve_all(registry: Registry[T], items: Iterable[str | T]) -> list[Registered[T]]:
-    """Each once. Raises ``ContractError`` for two objects of one name, too: their records would have the same place."""
+    """Each once. A single name may stand alone.
+
+    Raises ``ContractError`` for two objects of one name, too: their records would have the same place.
+    """
     entries: dict[str, Registered[Any]] = {}
-    for item in items:
+    for item in [items] if isinstance(items, str) else items:
         entry: Registered[Any] = resolve(registry, item)
         if entries.setdefault(entry.value.name, entry).value != entry.value:
             raise ContractError(

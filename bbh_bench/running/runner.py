@@ -103,19 +103,19 @@ def _check_scores(cell: Cell, scored: Scored) -> None:
 
 def _unfinished_record(context: RunContext, cell: Cell) -> Record:
     """A record with everything that is known before the cell runs."""
-    told = cell.task_description
+    described = cell.task_description
     return Record(
         schema=SCHEMA,
         status="failed",
         task=TaskInfo(
             name=cell.task.name,
             version=cell.task.version,
-            kind=told.kind,
-            title=told.title,
-            headline=told.headline,
+            kind=described.kind,
+            title=described.title,
+            headline=described.headline,
             fingerprint=cell.fingerprint,
             attacks=[describe(attack) for attack in cell.attacks],
-            threat_model=None if told.threat_model is None else dict(told.threat_model),
+            threat_model=None if described.threat_model is None else dict(described.threat_model),
         ),
         method=MethodInfo(
             name=cell.method.name,
