@@ -17,8 +17,8 @@ def rescore(store: Store, plugins: Plugins) -> list[Path]:
     """Add missing scores to finished records, write older schemas as the current one, and return the paths that changed.
 
     Descriptive text (titles, descriptions, the threat model) is taken from the installed task and method too. Records of tasks
-    that are not installed, or of another definition of a task, stay as they are. All records are checked before any is written:
-    raises ``RecordError`` if a stored score is not what the stored arrays give.
+    that are not installed, or of another definition of a task, keep their scores and text. All records are checked before any
+    is written: raises ``RecordError`` if a stored score is not what the stored arrays give.
     """
     changed = {}
     for record in store.some_records():
