@@ -329,9 +329,12 @@ class Task(Protocol):
         ...
 
 
-def task_fingerprint(task: Task) -> str:
-    """Hash of name, version and everything that the scores depend on. Two records are comparable if theirs are equal."""
-    described = task.describe()
+def task_fingerprint(task: Task, described: TaskDescription | None = None) -> str:
+    """Hash of name, version and everything that the scores depend on. Two records are comparable if theirs are equal.
+
+    ``described`` is what ``task.describe()`` returned, if the caller has it already.
+    """
+    described = described or task.describe()
     attacks = [describe(attack) for attack in described.attacks]
     parts = {"fit": describe(described.fit), "evaluation": describe(described.evaluation), "attacks": attacks}
     return fingerprint({"name": task.name, "version": task.version} | parts)

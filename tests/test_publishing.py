@@ -166,6 +166,17 @@ def test_rescore_refreshes_text_and_leaves_other_tasks_alone(store, plugins):
     assert rescore(store, replace(plugins, tasks=Registry("task", {}))) == []
 
 
+def test_rescore_does_not_relabel_an_attack_that_had_other_settings(store, plugins):
+    """Its version and epsilons are those of the installed attack; its algorithm took other steps."""
+    (record,) = store.records()
+    attacks = [attack | {"algorithm": {"type": "Fgsm", "steps": 1}} for attack in record.task.attacks]
+    edit(store, task=changed(record.task, title="an old title", attacks=attacks))
+    rescore(store, plugins)
+    (after,) = store.records()
+    assert after.task.title == TINY.title
+    assert after.task.attacks == attacks
+
+
 @pytest.fixture
 def old_store(tmp_path):
     """Two records as schema 2 stored them; their arrays are the published ones."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from bbh_bench.api import Scored, Task, task_fingerprint
+from bbh_bench.api import Scored, TaskDescription, task_fingerprint
 from bbh_bench.errors import RecordError
 from bbh_bench.leaderboard import render
 from bbh_bench.plugins import Plugins
@@ -57,14 +57,16 @@ def _must_copy(record: Record, source: Store, target: Store, plugins: Plugins, r
     if record.task.name not in set(plugins.tasks):
         raise RecordError(f"{where} is of a task that is not installed. Install it, or choose others with --task.")
     task = plugins.tasks[record.task.name]
-    if record.task.fingerprint != task_fingerprint(task):
+    described = task.describe()
+    installed = task_fingerprint(task, described)
+    if record.task.fingerprint != installed:
         raise RecordError(
             f"{where} has the task fingerprint {record.task.fingerprint}, and the installed task has "
-            f"{task_fingerprint(task)}: it was made with another definition of the task. Run it again."
+            f"{installed}: it was made with another definition of the task. Run it again."
         )
     scored = recomputed(record, source, task, plugins.metrics.values())
-    _check_labels(record, where, task, scored)
-    _check_attacks(record, where, task, plugins)
+    _check_labels(record, where, described, scored)
+    _check_attacks(record, where, described, plugins)
     wrong = mismatches(record, scored)
     if wrong:
         raise RecordError(
@@ -77,7 +79,7 @@ def _must_copy(record: Record, source: Store, target: Store, plugins: Plugins, r
     return published != record or not target.complete(published)
 
 
-def _check_labels(record: Record, where: str, task: Task, scored: Scored) -> None:
+def _check_labels(record: Record, where: str, described: TaskDescription, scored: Scored) -> None:
     """What decides ranks, bold type and headings must be what the installed task and metrics say. Raises ``RecordError``."""
     unknown = sorted(record.directions.keys() - scored.directions.keys())
     if unknown:
@@ -85,16 +87,15 @@ def _check_labels(record: Record, where: str, task: Task, scored: Scored) -> Non
             f"{where} has scores of metrics that are not installed and cannot be checked ({', '.join(unknown)}). "
             "Install the plugins that provide them."
         )
-    described = task.describe()
     changed = [key for key in ("kind", "title", "headline") if getattr(record.task, key) != getattr(described, key)]
     changed += [name for name, direction in record.directions.items() if direction != scored.directions[name]]
     if changed:
         raise RecordError(f"{where} differs from the installed suite in: {', '.join(changed)}. Run it again.")
 
 
-def _check_attacks(record: Record, where: str, task: Task, plugins: Plugins) -> None:
+def _check_attacks(record: Record, where: str, described: TaskDescription, plugins: Plugins) -> None:
     """A task's own attacks, which need not be registered, are in its fingerprint; the others must be the installed ones."""
-    installed = [describe(attack) for attack in [*task.describe().attacks, *plugins.attacks.values()]]
+    installed = [describe(attack) for attack in [*described.attacks, *plugins.attacks.values()]]
     other = [attack["name"] for attack in record.task.attacks if attack not in installed]
     if other:
         raise RecordError(f"{where} has other attacks than are installed ({', '.join(other)}). Run it again.")

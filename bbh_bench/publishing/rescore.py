@@ -4,11 +4,11 @@ from pathlib import Path
 
 import msgspec
 
-from bbh_bench.api import Task, task_fingerprint
+from bbh_bench.api import TaskDescription, task_fingerprint
 from bbh_bench.errors import RecordError
 from bbh_bench.plugins import Plugins
 from bbh_bench.publishing.verify import mismatches, recomputed
-from bbh_bench.records.identity import describe, hyperparameters
+from bbh_bench.records.identity import hyperparameters
 from bbh_bench.records.record import MethodInfo, Record, TaskInfo
 from bbh_bench.records.store import Store, write_atomically
 
@@ -35,11 +35,10 @@ def _rescored(record: Record, store: Store, plugins: Plugins) -> Record:
     if record.task.name not in set(plugins.tasks):
         return record
     task = plugins.tasks[record.task.name]
-    if record.task.fingerprint != task_fingerprint(task):
+    described = task.describe()
+    if record.task.fingerprint != task_fingerprint(task, described):
         return record
-    record = msgspec.structs.replace(
-        record, task=_task_info(record, task, plugins), method=_method_info(record, plugins)
-    )
+    record = msgspec.structs.replace(record, task=_task_info(record, described), method=_method_info(record, plugins))
     if not record.finished:
         return record
     scored = recomputed(record, store, task, plugins.metrics.values())
@@ -62,30 +61,11 @@ def _rescored(record: Record, store: Store, plugins: Plugins) -> Record:
     )
 
 
-def _task_info(record: Record, task: Task, plugins: Plugins) -> TaskInfo:
-    """Text and attacks as the installed ones describe themselves."""
-    described = task.describe()
-    installed = {attack.name: describe(attack) for attack in [*plugins.attacks.values(), *described.attacks]}
-    attacks = [
-        installed[attack["name"]] if _same_settings(attack, installed.get(attack["name"])) else attack
-        for attack in record.task.attacks
-    ]
+def _task_info(record: Record, described: TaskDescription) -> TaskInfo:
+    """Text as the installed task describes itself. The settings of attacks stay: they say what the cell did."""
     threat_model = None if described.threat_model is None else dict(described.threat_model)
     return msgspec.structs.replace(
-        record.task,
-        kind=described.kind,
-        title=described.title,
-        headline=described.headline,
-        attacks=attacks,
-        threat_model=threat_model,
-    )
-
-
-def _same_settings(attack: dict[str, object], installed: dict[str, object] | None) -> bool:
-    return (
-        installed is not None
-        and attack["version"] == installed["version"]
-        and attack["epsilons"] == installed["epsilons"]
+        record.task, kind=described.kind, title=described.title, headline=described.headline, threat_model=threat_model
     )
 
 

@@ -4,16 +4,16 @@ from collections.abc import Iterable, Sequence
 from importlib.metadata import packages_distributions
 from typing import Any, TypeVar
 
-from bbh_bench.api import Attack, Method, Task, task_fingerprint
+from bbh_bench.api import Attack, Method, Task, TaskDescription, task_fingerprint
 from bbh_bench.contracts import check_object
 from bbh_bench.errors import BenchError, ContractError, RecordError
 from bbh_bench.plugins import PACKAGE, Plugins, Registered, Registry, description
 from bbh_bench.records.identity import describe, hyperparameters
-from bbh_bench.records.record import Package, Record
+from bbh_bench.records.record import Record
 from bbh_bench.records.store import Store
 from bbh_bench.running.cell import Cell
 from bbh_bench.running.provenance import package
-from bbh_bench.running.source import source_digest
+from bbh_bench.running.source import Parsed, source_digest
 
 T = TypeVar("T")
 
@@ -32,36 +32,34 @@ def plan(
     """
     chosen = _resolve_all(plugins.methods, methods) or _built_in(plugins.methods)
     added = [entry.value for entry in _resolve_all(plugins.attacks, attacks)]
-    packages = {entry.package: package(entry.package, type(entry.value).__module__) for entry in chosen}
-    sources = {entry.value.name: source_digest(entry.value) for entry in chosen}
+    one_of_each = {entry.package: entry.value for entry in chosen}
+    packages = {name: package(name, type(method).__module__) for name, method in one_of_each.items()}
+    parsed: Parsed = {}
+    sources = {entry.value.name: source_digest(entry.value, parsed) for entry in chosen}
     numbers = list(dict.fromkeys(seeds))
     cells = []
     for entry in _resolve_all(plugins.tasks, tasks):
         task = entry.value.with_attacks(added) if added else entry.value
-        for method in chosen:
-            cells += _cells(task, entry.package, method, packages[method.package], sources, numbers)
+        described, fingerprint = _describe(task, entry.package)
+        for each in chosen:
+            method, source = each.value, sources[each.value.name]
+            cells += [
+                Cell(task, described, fingerprint, method, each.description, packages[each.package], source, seed)
+                for seed in numbers
+            ]
     return cells
 
 
-def _cells(
-    task: Task,
-    task_package: str,
-    method: Registered[Method],
-    package: Package,
-    sources: dict[str, str | None],
-    seeds: list[int],
-) -> list[Cell]:
+def _describe(task: Task, package: str) -> tuple[TaskDescription, str]:
+    """Description and fingerprint of a task of ``package``. Raises ``ContractError`` if the task cannot give them."""
     try:
-        described, fingerprint = task.describe(), task_fingerprint(task)
+        described = task.describe()
+        return described, task_fingerprint(task, described)
     except Exception as error:  # a third party's task may raise anything
         raise ContractError(
-            f"Task '{task.name}' of the plugin '{task_package}' cannot describe itself: describe() raised "
+            f"Task '{task.name}' of the plugin '{package}' cannot describe itself: describe() raised "
             f"{type(error).__name__}: {error}."
         ) from error
-    source = sources[method.value.name]
-    return [
-        Cell(task, described, fingerprint, method.value, method.description, package, source, seed) for seed in seeds
-    ]
 
 
 def resolve(registry: Registry[T], item: str | T) -> Registered[T]:

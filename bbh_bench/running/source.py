@@ -18,15 +18,23 @@ from typing import Any
 CONTRACTS = ("bbh_bench.api", "bbh_bench.errors", "bbh_bench.hookspecs")
 
 
-def source_digest(value: object) -> str | None:
-    """SHA-256 of the source that defines ``value``, 16 hexadecimal digits. None if a class has no readable source."""
+Parsed = dict[str, tuple[str, tuple[str, ...]]]
+"""By module: its digest, and the names of modules of its package that it may import."""
+
+
+def source_digest(value: object, parsed: Parsed | None = None) -> str | None:
+    """SHA-256 of the source that defines ``value``, 16 hexadecimal digits. None if a class has no readable source.
+
+    Pass the same ``parsed``, empty at first, for several values: methods share modules, and each is then read once.
+    """
+    parsed = {} if parsed is None else parsed
     modules: dict[str, str] = {}
     for kind in _classes(value):
         module = sys.modules.get(kind.__module__)
         file = getattr(module, "__file__", None)
         if file is None or not Path(file).is_file():
             return _class_digest(kind)
-        _collect(kind.__module__, Path(file), modules)
+        _collect(kind.__module__, Path(file), modules, parsed)
     return hashlib.sha256("".join(sorted(modules.values())).encode()).hexdigest()[:16]
 
 
@@ -50,11 +58,13 @@ def _class_digest(kind: type) -> str | None:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _collect(name: str, file: Path, digests: dict[str, str]) -> None:
+def _collect(name: str, file: Path, digests: dict[str, str], parsed: Parsed) -> None:
     """Add the digests of a module and of the modules of its package that it imports."""
     if name in digests:
         return
-    digests[name], imports = _module(name, file)
+    if name not in parsed:
+        parsed[name] = _module(name, file)
+    digests[name], imports = parsed[name]
     for imported in imports:
         if imported.startswith(CONTRACTS):
             continue
@@ -63,7 +73,7 @@ def _collect(name: str, file: Path, digests: dict[str, str]) -> None:
         except (ImportError, ValueError):  # it names an object in a module, not a module
             continue
         if spec is not None and spec.origin is not None and spec.origin.endswith(".py"):
-            _collect(imported, Path(spec.origin), digests)
+            _collect(imported, Path(spec.origin), digests, parsed)
 
 
 def _module(name: str, file: Path) -> tuple[str, tuple[str, ...]]:
