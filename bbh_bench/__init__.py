@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from bbh_bench.inference.weights import WeightPosterior
     from bbh_bench.leaderboard.frame import load_leaderboard
     from bbh_bench.library import run
-    from bbh_bench.running.run import RunOptions
+    from bbh_bench.running.options import RunOptions
     from bbh_bench.tasks.classification import ClassificationTask, ImageData
 
 _MODULES = {
@@ -47,7 +47,7 @@ _MODULES = {
     "Posterior": "api",
     "PredictFn": "api",
     "Problem": "api",
-    "RunOptions": "running.run",
+    "RunOptions": "running.options",
     "Task": "api",
     "WeightPosterior": "inference.weights",
     "load_leaderboard": "leaderboard.frame",

@@ -4,9 +4,8 @@ A method returns a posterior. ``posterior.sample(n)`` freezes n networks as one 
 Prediction, attacks and scores use that function and nothing else, so that all methods are treated alike.
 """
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +13,14 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bbh_bench.problem import Batches as Batches
+from bbh_bench.problem import Categorical as Categorical
+from bbh_bench.problem import Gaussian as Gaussian
+from bbh_bench.problem import Likelihood as Likelihood
+from bbh_bench.problem import Problem as Problem
+from bbh_bench.problem import Stateful as Stateful
 from bbh_bench.records.identity import describe, fingerprint
 from bbh_bench.records.record import Check, Direction
 
@@ -50,72 +54,6 @@ class Posterior(Protocol):
 def is_differentiable(posterior: Posterior) -> bool:
     """``posterior.differentiable``, which a third party's posterior may leave out: then True."""
     return bool(getattr(posterior, "differentiable", True))
-
-
-class Likelihood(Protocol):
-    """How well outputs explain targets. Write it as a frozen dataclass."""
-
-    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Outputs ``[B, K]`` and targets ``[B]`` -> mean negative log-likelihood of the batch, a scalar, in nats."""
-        ...
-
-
-@dataclass(frozen=True)
-class Categorical:
-    """Classification: outputs are logits ``[B, K]``, targets are class indices ``[B]``."""
-
-    classes: int
-
-    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Cross-entropy, averaged over the batch."""
-        return F.cross_entropy(outputs, targets)
-
-
-@dataclass(frozen=True)
-class Gaussian:
-    """Regression with normal noise of known standard deviation: outputs are means ``[B, 1]``, targets are ``[B]``."""
-
-    std: float
-
-    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Negative log-density, including its constant, averaged over the batch."""
-        error = (targets - outputs.squeeze(-1)) / self.std
-        return error.square().mean() / 2 + math.log(self.std * math.sqrt(2 * math.pi))
-
-
-def _no_progress(fraction: float, loss: float) -> None:
-    pass
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Everything that a method may use: training data, an architecture, a likelihood and a budget. No test data."""
-
-    x: Tensor
-    """Training inputs ``[N, ...]``, on the device that the method should use."""
-    y: Tensor
-    """Training targets ``[N]``, on the same device."""
-    network: Callable[[], nn.Module]
-    """Builds a new network on that device, initialised with torch's global random generator.
-
-    A module of standard layers. ``nn.Dropout(p=0)`` marks the places where a method may drop units.
-    """
-    likelihood: Likelihood
-    epochs: int
-    batch_size: int
-    progress: Callable[[float, float], None] = _no_progress
-    """``progress(fraction, loss)`` reports the completed fraction of ``fit``, in [0, 1], and the current loss."""
-
-    @property
-    def steps(self) -> int:
-        """Number of batches that one call of ``batches`` yields."""
-        return self.epochs * -(-len(self.x) // self.batch_size)
-
-    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """The whole budget, in a new random order every epoch. An ensemble iterates over it once per member."""
-        for _ in range(self.epochs):
-            for index in torch.randperm(len(self.x), device=self.x.device).split(self.batch_size):
-                yield self.x[index], self.y[index]
 
 
 class Method(Protocol):

@@ -9,9 +9,10 @@ from bbh_bench.errors import BenchWarning, RecordError
 from bbh_bench.plugins import load_plugins
 from bbh_bench.records.store import Store
 from bbh_bench.running.cell import Cell, Result
+from bbh_bench.running.options import RunOptions
 from bbh_bench.running.plan import plan
 from bbh_bench.running.progress import Silent
-from bbh_bench.running.run import RunOptions, run_cells
+from bbh_bench.running.run import run_cells
 
 _DEFAULTS = RunOptions()
 

@@ -15,7 +15,8 @@ from bbh_bench.plugins import load_plugins
 from bbh_bench.running.executors import inline, processes
 from bbh_bench.running.plan import plan
 from bbh_bench.running.progress import Silent
-from bbh_bench.running.worker import Messages
+from bbh_bench.running.queue import CellQueue
+from bbh_bench.running.worker import Messages, WorkerSettings
 
 PLUGIN = Path(__file__).with_name("line_plugin.py")
 
@@ -46,13 +47,17 @@ def cells(*methods, seeds=(0,), task=TINY):
     return [planned(task, method, seed) for method in methods for seed in seeds]
 
 
-def in_processes(some, jobs=2, observer=None, files=()):
-    return processes(context(), some, Path(), jobs, files, observer or Silent())
+def queue(some):
+    return CellQueue(some, None, None, unfinished=lambda cell: True)
+
+
+def in_processes(some, jobs=2, observer=None, files=(), timeout=None, memory=None):
+    settings = WorkerSettings(replace(context(), metrics=()), Path(), 1, files, memory)
+    return processes(context(), queue(some), settings, jobs, timeout, observer or Silent())
 
 
 def in_this_process(some, observer=None):
-    loaded = {cell.task.name: cell.task.load(Path()) for cell in some}
-    return inline(context(), some, loaded, observer or Silent())
+    return inline(context(), queue(some), Path(), observer or Silent())
 
 
 def test_processes_give_what_one_process_gives():
@@ -76,7 +81,7 @@ def test_a_cell_that_kills_its_process_or_fails_costs_no_other():
     assert records["failing"].error.message == "no luck"
     assert records["deadly"].status == records["deadlier"].status == "failed"
     assert "ended with code 7: it exited by itself" in records["deadly"].error.message
-    assert "ended with code -9: it was killed; was there enough memory?" in records["deadlier"].error.message
+    assert "ended by SIGKILL: was there enough memory?" in records["deadlier"].error.message
 
 
 def test_a_run_that_is_left_ends_its_processes():

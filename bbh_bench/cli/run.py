@@ -1,7 +1,6 @@
 """``bbh-bench run``: methods on tasks, into records and a leaderboard."""
 
 import argparse
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,13 +8,11 @@ from bbh_bench.cli.arguments import Commands, add_folder, add_names, add_plugin,
 from bbh_bench.errors import BenchError
 
 if TYPE_CHECKING:
-    from bbh_bench.running.run import RunOptions, Selection
+    from bbh_bench.running.options import RunOptions, Selection
 
 DEFAULT_TASKS = ("digits5", "toy")
 ATTACKED_TASKS = ("digits5",)
 """Those of the default tasks that can be attacked: the default with ``--attack``."""
-MAX_JOBS = 8
-"""Of the default number of processes."""
 
 
 def add_parser(commands: Commands) -> None:
@@ -39,10 +36,19 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "--executor",
         default="inline",
-        choices=("inline", "processes"),
-        help="where cells run: in this process (default), or in several at a time",
+        choices=("inline", "processes", "ray"),
+        help="where cells run: in this process (default), each in a process of its own, or on a Ray cluster",
     )
-    parser.add_argument("--jobs", metavar="N", help=f"number of processes (default: one per core, at most {MAX_JOBS})")
+    parser.add_argument("--jobs", metavar="N", help="number of cells at a time (default: one per core, at most 8)")
+    parser.add_argument("--timeout", metavar="T", help="a cell that takes longer has failed; such as 90s, 30m or 2h")
+    parser.add_argument("--memory", metavar="SIZE", help="that the process of a cell may have, such as 4GB")
+    add_folder(parser, "--checkpoints", None, "save fits here while they go on, and continue those that were stopped")
+    parser.add_argument("--checkpoint-every", default="2m", metavar="T", help="time between two saves (default: 2m)")
+    parser.add_argument("--address", metavar="A", help="of the Ray cluster (default: a new one on this machine)")
+    parser.add_argument("--cpus", default="1", metavar="N", help="cores per cell on a Ray cluster (default: 1)")
+    parser.add_argument(
+        "--gpus", default="0", metavar="X", help="GPUs per cell on a Ray cluster, such as 0.25 (default: 0)"
+    )
     parser.add_argument("--replace", action="store_true", help="run finished cells again and replace their records")
     parser.add_argument(
         "--keep-outdated",
@@ -63,7 +69,7 @@ def command(options: argparse.Namespace) -> int:
 
     selected, how, store = selection(options), run_options(options), Store(Path(options.records))
     plugins = load(options.plugin)
-    with display(store.root, how.jobs) as observer:
+    with display(store.root, how.at_a_time) as observer:
         failed = sum(not result.record.finished for result in run(plugins, selected, how, store, observer))
     records = store.records()
     print(f"\n{summary(records)}\n\nwrote {write_leaderboard(records, store.root, '--records')}")
@@ -72,8 +78,8 @@ def command(options: argparse.Namespace) -> int:
 
 def selection(options: argparse.Namespace) -> "Selection":
     """What to run. Raises ``BenchError``."""
+    from bbh_bench.running.options import Selection
     from bbh_bench.running.plan import parse_seeds
-    from bbh_bench.running.run import Selection
 
     attacks = names("--attack", options.attack)
     return Selection(
@@ -91,32 +97,41 @@ def default_tasks(attacks: list[str]) -> list[str]:
 
 def run_options(options: argparse.Namespace) -> "RunOptions":
     """How to run it. Raises ``BenchError``."""
-    from bbh_bench.running.run import RunOptions
+    from bbh_bench.running.limits import parse_duration, parse_memory
+    from bbh_bench.running.options import RunOptions
 
     return RunOptions(
         device=options.device,
-        jobs=number_of_jobs(options.executor, options.jobs),
+        executor=options.executor,
+        jobs=None if options.jobs is None else whole_number("--jobs", options.jobs),
+        timeout=None if options.timeout is None else parse_duration("--timeout", options.timeout),
+        memory=None if options.memory is None else parse_memory(options.memory),
+        address=options.address,
+        cpus=whole_number("--cpus", options.cpus),
+        gpus=share("--gpus", options.gpus),
         data=options.data,
         posteriors=Path(options.posteriors) if options.posteriors else None,
+        checkpoints=Path(options.checkpoints) if options.checkpoints else None,
+        checkpoint_seconds=parse_duration("--checkpoint-every", options.checkpoint_every),
         replace=options.replace,
         keep_outdated=options.keep_outdated,
         plugin_files=tuple(Path(file) for file in options.plugin),
     )
 
 
-def number_of_jobs(executor: str, jobs: str | None) -> int | None:
-    """Number of processes; None for this one. Raises ``BenchError``."""
-    if executor == "inline":
-        if jobs is not None:
-            raise BenchError("--jobs is the number of processes: give --executor processes with it.")
-        return None
-    if jobs is None:
-        return min(MAX_JOBS, cores())
-    if not jobs.isdecimal() or int(jobs) < 1:
-        raise BenchError(f"--jobs takes a whole number from 1 on, not '{jobs}'.")
-    return int(jobs)
+def whole_number(option: str, text: str) -> int:
+    """Raises ``BenchError`` unless it is at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise BenchError(f"{option} takes a whole number from 1 on, not '{text}'.")
+    return int(text)
 
 
-def cores() -> int:
-    """Number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def share(option: str, text: str) -> float:
+    """A number that is not negative. Raises ``BenchError``."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise BenchError(f"{option} takes a number such as 1 or 0.25, not '{text}'.")
+    return number

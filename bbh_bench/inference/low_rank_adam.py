@@ -6,6 +6,7 @@ the other, while the block is in the processor's cache. The result equals Adam w
 dominates the cost of the step, and is halved.
 """
 
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -59,6 +60,22 @@ class LowRankAdam:
         self._layers = [layer for layer in module.modules() if isinstance(layer, LowRankLinear)]
         self._moments = [(torch.zeros_like(layer.weight), torch.zeros_like(layer.weight)) for layer in self._layers]
         self._lr, self._eps, self._steps = lr, eps, 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Steps and moments, not the parameters: see ``api.Stateful``."""
+        return {
+            "steps": self._steps,
+            "adam": self._adam.state_dict(),
+            "moments": [list(pair) for pair in self._moments],
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue from these."""
+        self._steps = state_dict["steps"]
+        self._adam.load_state_dict(deepcopy(state_dict["adam"]))  # which would keep the tensors that it gets
+        for own, saved in zip(self._moments, state_dict["moments"], strict=True):
+            for moment, value in zip(own, saved, strict=True):
+                moment.copy_(value)
 
     def zero_grad(self) -> None:
         """Discard gradients and factors of gradients."""

@@ -12,13 +12,14 @@ data (see ``bbh_bench.inference.hypernet`` for the reason).
 import math
 import warnings
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from bbh_bench.api import Posterior, Problem
+from bbh_bench.api import Posterior, Problem, Stateful
 from bbh_bench.errors import BenchWarning
 from bbh_bench.inference.hypernet import Generator, Part, Shapes, layer_wise, single, sliced
 from bbh_bench.inference.kl import Discriminator, nearest_full, nearest_per_weight
@@ -28,6 +29,9 @@ from bbh_bench.inference.weights import WeightPosterior, forward, sampled_layers
 
 ADAM_EPSILON = 1e-8
 """The paper's 1e-5 is larger than most gradients of the head of a large part."""
+
+PRETRAINING_STEPS = 100
+"""Of the discriminator, before the first step of the generator."""
 
 KlEstimate = Callable[[Tensor], Tensor]
 """Samples of all weights ``[S, W]`` -> an estimate of their KL to the prior, a scalar, in nats."""
@@ -101,7 +105,11 @@ class Bbh:
             flat = torch.cat([weights[: self.kl_samples].flatten(1) for weights in samples.values()], dim=1)
             return likelihood + self.kl_weight * weight / len(problem.x) * estimate(flat)
 
-        minimise(problem, LowRankAdam(nn.ModuleList([generator, _Points(points)]), self.lr, eps=ADAM_EPSILON), loss)
+        weights = nn.ModuleList([generator, _Points(points)])
+        state = {"weights": weights, "check": check} | (
+            {"estimate": estimate} if isinstance(estimate, Stateful) else {}
+        )
+        minimise(problem, LowRankAdam(weights, self.lr, eps=ADAM_EPSILON), loss, state)
         check.warn(self.name)
         count = sum(weight.numel() for weight in [*generator.parameters(), *points])
         return WeightPosterior(network, generator.eval().requires_grad_(False).sample, count)
@@ -128,7 +136,7 @@ class Bbh:
             return self.prior_scale * torch.randn_like(samples)
 
         if self.kl == "discriminator":
-            return _trained_alongside(Discriminator().to(problem.x.device), prior, self.lr)
+            return _TrainedAlongside(Discriminator().to(problem.x.device), prior, self.lr)
         nearest = {"per-weight": nearest_per_weight, "full": nearest_full}[self.kl]
         return lambda samples: nearest(samples, prior(samples))
 
@@ -146,23 +154,35 @@ class _Points(nn.Module):
         self.weights = nn.ParameterList(weights)
 
 
-def _trained_alongside(
-    discriminator: Discriminator, prior: Callable[[Tensor], Tensor], lr: float, pretraining_steps: int = 100
-) -> KlEstimate:
+class _TrainedAlongside:
     """The discriminator's estimate. As in the paper, it is trained for 100 steps at the first call, then for one per call."""
-    optimiser = adam(discriminator.parameters(), lr)
-    steps = pretraining_steps
 
-    def estimate(samples: Tensor) -> Tensor:
-        nonlocal steps
-        for _ in range(max(1, steps)):
-            optimiser.zero_grad()
-            discriminator.loss(samples, prior(samples)).backward()
-            optimiser.step()
-        steps = 0
-        return discriminator.kl(samples)
+    def __init__(self, discriminator: Discriminator, prior: Callable[[Tensor], Tensor], lr: float) -> None:
+        self._discriminator = discriminator
+        self._prior = prior
+        self._optimiser = adam(discriminator.parameters(), lr)
+        self._steps = PRETRAINING_STEPS
+        """Of the next call."""
 
-    return estimate
+    def __call__(self, samples: Tensor) -> Tensor:
+        for _ in range(self._steps):
+            self._optimiser.zero_grad()
+            self._discriminator.loss(samples, self._prior(samples)).backward()
+            self._optimiser.step()
+        self._steps = 1
+        return self._discriminator.kl(samples)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "discriminator": self._discriminator.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "steps": self._steps,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._discriminator.load_state_dict(state_dict["discriminator"])
+        self._optimiser.load_state_dict(deepcopy(state_dict["optimiser"]))  # which would keep the tensors that it gets
+        self._steps = state_dict["steps"]
 
 
 class _DeadGeneratorCheck:
@@ -181,6 +201,13 @@ class _DeadGeneratorCheck:
         else:
             self.recent = self.recent.lerp(current, min(1.0, 10 / self.problem.steps))
         self.outputs = outputs.shape[-1]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"outputs": self.outputs, "recent": self.recent}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.outputs = state_dict["outputs"]
+        self.recent = state_dict["recent"].to(self.problem.x.device, copy=True)
 
     def warn(self, name: str) -> None:
         """Warn unless the average over about the last tenth of the steps is at least 0.1 nats better than a constant."""

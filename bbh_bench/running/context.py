@@ -1,12 +1,15 @@
 """What all cells of a run have in common."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from bbh_bench.api import Metric
 from bbh_bench.errors import BenchError
 from bbh_bench.records.record import Provenance
+from bbh_bench.running.checkpoint import CheckpointFolder
+from bbh_bench.running.guard import Originals
 from bbh_bench.running.posterior_cache import PosteriorCache
 
 
@@ -19,6 +22,12 @@ class RunContext:
     provenance: Provenance
     posteriors: PosteriorCache | None = None
     """Where fitted posteriors are stored and looked up. None: nowhere."""
+    checkpoints: CheckpointFolder | None = None
+    """Where fits are saved while they go on. None: nowhere."""
+    scratch: Path | None = None
+    """A folder for what the cells of a run share."""
+    originals: Originals | None = None
+    """What a method must not replace. None: not known yet."""
 
 
 def select_device(name: str) -> torch.device:

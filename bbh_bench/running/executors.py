@@ -1,30 +1,32 @@
-"""Where cells run: in this process, one after the other, or in worker processes, several at a time."""
+"""Where cells run: in this process, one after the other, or each in a process of its own, several at a time."""
 
-import pickle
+import math
+import secrets
 import signal
-from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, redirect_stdout, suppress
+import time
+from collections.abc import Generator
+from contextlib import closing, redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from multiprocessing import get_context, resource_tracker
-from multiprocessing.connection import wait
+from itertools import count
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from bbh_bench.api import LoadedTask
-from bbh_bench.errors import ContractError
 from bbh_bench.running.cell import Cell, Result
 from bbh_bench.running.context import RunContext
+from bbh_bench.running.guard import snapshot
+from bbh_bench.running.launcher import Launcher, launcher
 from bbh_bench.running.prints import LineStream
 from bbh_bench.running.progress import Observer
-from bbh_bench.running.runner import failure, run_cell, warmed_up
-from bbh_bench.running.worker import WorkerSettings, work
+from bbh_bench.running.queue import CellQueue
+from bbh_bench.running.runner import collection_frozen, failure, run_cell
+from bbh_bench.running.warmup import warm_up
+from bbh_bench.running.worker import WorkerSettings, not_importable, pack
 
 Results = Generator[tuple[Cell, Result], None, None]
-PATIENCE = 10.0  # seconds that a process gets to exit before it is killed
+POLL_SECONDS = 1.0
+"""Between two looks for cells that other runs have given up."""
 
 
 @dataclass(frozen=True)
@@ -45,168 +47,155 @@ class CellObserver:
             self.observer.fitting(self.cell, fraction, loss)
 
 
-def inline(context: RunContext, cells: list[Cell], loaded: Mapping[str, LoadedTask], observer: Observer) -> Results:
-    """Run the cells in this process, each as soon as the result before it was taken."""
-    if not cells:
-        return
-    with warmed_up(context, loaded.values()):
-        for cell in cells:
+def inline(context: RunContext, queue: CellQueue, folder: Path, observer: Observer) -> Results:
+    """Run the cells in this process, each as soon as the result before it was taken. ``folder``: of the data sets.
+
+    What a method does to the process can reach the cells after it: settings are restored, and replaced functions are noticed,
+    but a crash ends the run.
+    """
+    warm_up(context.device)
+    context = replace(context, originals=snapshot())
+    with collection_frozen():
+        while True:
+            cell = queue.take()
+            if cell is None and not queue.waiting:
+                return
+            if cell is None:
+                observer.waiting(len(queue))
+                time.sleep(POLL_SECONDS)
+                continue
             observer.cell_started(cell)
-            with closing(LineStream(partial(observer.printed, cell), prompts=True)) as lines, redirect_stdout(lines):
-                result = run_cell(context, cell, loaded[cell.task.name], CellObserver(observer, cell))
+            with (
+                closing(LineStream(partial(observer.printed, cell), prompts=True)) as out,
+                redirect_stdout(out),
+            ):
+                result = run_cell(context, cell, partial(cell.task.load, folder), CellObserver(observer, cell))
             yield cell, result
 
 
 def processes(
     context: RunContext,
-    cells: list[Cell],
-    folder: Path,
+    queue: CellQueue,
+    settings: WorkerSettings,
     jobs: int,
-    plugin_files: Sequence[Path],
+    timeout: float | None,
     observer: Observer,
 ) -> Results:
-    """Run ``jobs`` cells at a time, each in a process that runs many; results in the order in which they are ready.
+    """Run ``jobs`` cells at a time, each in a process of its own; results in the order in which they are ready.
 
-    A process loads plugins and data sets for itself, the latter from ``folder``. If one dies, for want of memory for example,
-    its cell has failed, and another process takes its place. Closing the generator ends them all.
-
-    Raises ``ContractError`` for a task or method that cannot be sent to another process.
+    A process that dies, or runs for more than ``timeout`` seconds, is the failure of its cell and of no other. Closing the
+    generator ends them all. Raises ``ContractError`` for a task or method that cannot be sent to another process.
     """
-    check_sendable(cells)
-    jobs = min(jobs, len(cells))
-    threads = max(1, torch.get_num_threads() // max(1, jobs))
-    settings = WorkerSettings(replace(context, metrics=()), folder, threads, tuple(plugin_files))
-    waiting = deque(cells)
-    workers: list[Worker] = []
+    running: list[RunningCell] = []
+    numbers = count()
+    start = launcher(settings)
     try:
-        for _ in range(jobs):
-            workers.append(Worker(settings))
-            _give(workers[-1], waiting, observer)
-        while workers:
-            for worker in _ready(workers):
-                cell, result = worker.cell, _result(worker, context, observer)
-                if result is None:
-                    continue
-                if worker.dead or not waiting:
-                    workers.remove(worker)
-                    worker.stop()
-                if waiting and worker.dead:
-                    workers.append(Worker(settings))
-                    _give(workers[-1], waiting, observer)
-                elif waiting:
-                    _give(worker, waiting, observer)
-                yield cell, result
+        while True:
+            while len(running) < jobs and (cell := queue.take()) is not None:
+                running.append(RunningCell(cell, start, next(numbers), timeout))
+                observer.cell_started(cell)
+            if not running and not queue.waiting:
+                return
+            if not running:
+                observer.waiting(len(queue))
+                time.sleep(POLL_SECONDS)
+            for each in _ready(running):
+                result = each.receive(context, observer)
+                if result is not None:
+                    running.remove(each)
+                    yield each.cell, result
     finally:
-        for worker in workers:
-            worker.stop()
+        for each in running:
+            each.end()
+        start.close()
 
 
-def _give(worker: "Worker", waiting: deque[Cell], observer: Observer) -> None:
-    """Let a worker run the next cell."""
-    observer.cell_started(waiting[0])
-    worker.give(waiting.popleft())
+def _ready(running: list["RunningCell"]) -> list["RunningCell"]:
+    """The cells that have sent something, whose process has ended, or whose time is up; waited for at most ``POLL_SECONDS``."""
+    left = min((each.seconds_left for each in running), default=0.0)
+    connections = wait([each.connection for each in running], timeout=max(0.0, min(left, POLL_SECONDS)))
+    return [each for each in running if each.connection in connections or each.seconds_left <= 0]
 
 
-def _ready(workers: Iterable["Worker"]) -> list["Worker"]:
-    """The workers that have sent something, or that died; waited for."""
-    connections = wait([worker.connection for worker in workers])
-    return [worker for worker in workers if worker.connection in connections]
+class RunningCell:
+    """A cell and its process. Only a message that carries its nonce counts, and only one result."""
 
-
-def _result(worker: "Worker", context: RunContext, observer: Observer) -> Result | None:
-    """Receive one message of a worker: the result of its cell; or None, if it was about progress, which is passed on."""
-    match worker.receive():
-        case ("result", result):
-            return result
-        case ("stage", name):
-            observer.stage(worker.cell, name)
-        case ("fitting", fraction, loss):
-            observer.fitting(worker.cell, fraction, loss)
-        case ("printed", line):
-            observer.printed(worker.cell, line)
-        case ("unreadable", reason):
-            return failure(context, worker.cell, _not_importable(worker.cell, reason))
-        case _:
-            return failure(context, worker.cell, worker.death())
-    return None
-
-
-class Worker:
-    """A process that runs one cell after the other, and the cell that it has. See ``worker.work`` for what it does."""
-
-    cell: Cell
-
-    def __init__(self, settings: WorkerSettings) -> None:
-        context = get_context("spawn")  # a fork would share locks and a GPU's state
-        self.connection, other = context.Pipe()
-        self.process = context.Process(target=work, args=(other, settings))
-        self.dead = False
-        with _without_interrupts():
-            self.process.start()
-        other.close()  # now only the worker holds it open, so that its death ends our waiting
-
-    def give(self, cell: Cell) -> None:
-        """Let it run this cell. If it is dead already, ``receive`` will say so."""
+    def __init__(self, cell: Cell, start: Launcher, number: int, timeout: float | None) -> None:
+        packed = pack(cell)
         self.cell = cell
-        with suppress(OSError):
-            self.connection.send(cell)
+        self._launcher = start
+        self._number = number
+        self._nonce = secrets.token_hex(16)
+        self._timeout = timeout
+        self._deadline = math.inf  # until the process has started
+        self.connection: Connection = start.launch(self._number)
+        with suppress(OSError):  # if it is dead already, ``receive`` will say so
+            self.connection.send((self._nonce, str(cell.path), packed))
 
-    def receive(self) -> tuple[Any, ...] | None:
-        """Its next message (see ``worker.Messages``), waited for. None if it died."""
-        try:
-            message: tuple[Any, ...] = self.connection.recv()
-        except (EOFError, OSError):
-            self.dead = True
-            return None
-        return message
+    @property
+    def seconds_left(self) -> float:
+        """Until its time is up."""
+        return self._deadline - time.monotonic()
 
-    def death(self) -> BaseException:
-        """Why it died."""
-        self.stop()
-        code = self.process.exitcode or 0
-        why = "it was killed; was there enough memory? Fewer --jobs need less" if code < 0 else "it exited by itself"
-        return ChildProcessError(f"the process of the cell ended with code {code}: {why}.")
-
-    def stop(self) -> None:
-        """End it, whatever it does."""
+    def end(self) -> None:
+        """End its process, whatever it does."""
+        self._launcher.kill(self._number)
         self.connection.close()
-        self.process.join(0.1)
-        self.process.terminate()
-        self.process.join(PATIENCE)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
+
+    def receive(self, context: RunContext, observer: Observer) -> Result | None:
+        """Handle one message: the result of the cell; or None, if it was about progress, which is passed on."""
+        if self.seconds_left <= 0:
+            self.end()
+            return failure(
+                context, self.cell, TimeoutError(f"the cell was stopped after {self._timeout:g} s (--timeout).")
+            )
+        match self._message():
+            case ("started",):
+                self._deadline = math.inf if self._timeout is None else time.monotonic() + self._timeout
+            case ("result", path, Result() as result) if path == str(self.cell.path) == str(result.record.path):
+                self.connection.close()
+                return result
+            case ("unreadable", str() as reason):
+                self.connection.close()
+                return failure(context, self.cell, not_importable(self.cell, reason))
+            case ("stage", str() as name):
+                observer.stage(self.cell, name)
+            case ("fitting", float() as fraction, float() as loss):
+                observer.fitting(self.cell, fraction, loss)
+            case ("printed", str() as line):
+                observer.printed(self.cell, line)
+            case None:
+                self.connection.close()
+                return failure(context, self.cell, ChildProcessError(_why(self._launcher.exit_code(self._number))))
+            case _:
+                self.end()
+                return failure(
+                    context, self.cell, ChildProcessError("the process of the cell answered for another one.")
+                )
+        return None
+
+    def _message(self) -> tuple[Any, ...] | None:
+        """Without its nonce; None if the process has ended; empty if it is not of this cell."""
+        try:
+            message = self.connection.recv()
+        except (EOFError, OSError):
+            return None
+        except Exception:  # unpickling may raise anything
+            return ()
+        valid = isinstance(message, tuple) and len(message) > 1 and message[0] == self._nonce
+        return message[1:] if valid else ()
 
 
-@contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """A process that is started inside ignores Ctrl-C, which a terminal sends to it too: the run ends it in an orderly way."""
-    if not hasattr(signal, "pthread_sigmask"):  # on Windows
-        yield
-        return
-    resource_tracker.ensure_running()  # its start, which a first process would cause, changes the mask
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-
-def check_sendable(cells: Iterable[Cell]) -> None:
-    """Raise ``ContractError`` for a task or method that cannot be pickled."""
-    for cell in cells:
-        for kind, value in (("task", cell.task), ("method", cell.method)):
-            try:
-                pickle.dumps(value)
-            except Exception as error:  # pickling may raise anything
-                raise ContractError(
-                    f"The {kind} '{value.name}' cannot be sent to another process ({error}). Define what it consists of at the "
-                    "top level of its module, or use --executor inline."
-                ) from error
-
-
-def _not_importable(cell: Cell, reason: str) -> ContractError:
-    return ContractError(
-        f"another process cannot load {cell} ({reason}). Define its method and task in a module that can be imported, name "
-        "their file with --plugin, or run in one process."
-    )
+def _why(code: int | None) -> str:
+    """The reason of an exit code. The process had not sent a result."""
+    if code is None:
+        return "the process of the cell ended, and nobody knows why."
+    if code >= 0:
+        return f"the process of the cell ended with code {code}: it exited by itself."
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+    hint = {
+        "SIGKILL": "was there enough memory? Fewer --jobs need less, and --memory limits each cell",
+        "SIGSEGV": "a library accessed memory that is not its own",
+        "SIGABRT": "a library stopped it, for want of memory for example",
+    }.get(name, "somebody ended it")
+    return f"the process of the cell was ended by {name}: {hint}."

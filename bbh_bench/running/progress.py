@@ -28,6 +28,10 @@ class Observer(Protocol):
         """A method printed a line. ``text`` has no line end."""
         ...
 
+    def waiting(self, cells: int) -> None:
+        """Other runs have the ``cells`` that are left: this one waits."""
+        ...
+
     def cell_finished(self, cell: Cell, result: Result, stored: bool) -> None:
         """A cell is over. ``stored`` is False where the failure of a new run must not replace a finished record."""
         ...
@@ -53,4 +57,7 @@ class Silent:
         print(text)
 
     def cell_finished(self, cell: Cell, result: Result, stored: bool) -> None:
+        """Ignored."""
+
+    def waiting(self, cells: int) -> None:
         """Ignored."""

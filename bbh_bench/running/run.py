@@ -1,54 +1,35 @@
 """A run, from names to results: plan, skip finished cells, load data, run, store. The command line and the library call it."""
 
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from bbh_bench.api import Attack, LoadedTask, Method, Task
+import torch
+
+from bbh_bench.api import Task
 from bbh_bench.data import data_folder
 from bbh_bench.errors import BenchError, RecordError
 from bbh_bench.plugins import Plugins
 from bbh_bench.records.store import Store
 from bbh_bench.running.cell import Cell, Result
+from bbh_bench.running.checkpoint import CheckpointFolder
+from bbh_bench.running.claiming_observer import ClaimingObserver
+from bbh_bench.running.claims import Claims
 from bbh_bench.running.context import RunContext, select_device
-from bbh_bench.running.executors import inline, processes
+from bbh_bench.running.executors import Results, inline, processes
+from bbh_bench.running.options import RunOptions, Selection
 from bbh_bench.running.plan import plan, unfinished
 from bbh_bench.running.posterior_cache import PosteriorCache
 from bbh_bench.running.progress import Observer
 from bbh_bench.running.provenance import provenance
+from bbh_bench.running.queue import CellQueue
+from bbh_bench.running.worker import WorkerSettings, pack
 
-
-@dataclass(frozen=True)
-class Selection:
-    """What a run consists of: names of registered objects, or objects."""
-
-    tasks: Sequence[str | Task]
-    methods: Sequence[str | Method] = ()
-    """Empty: every built-in method."""
-    seeds: Sequence[int] = (0, 1, 2)
-    attacks: Sequence[str | Attack] = ()
-    """Added to the tasks' own."""
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """How cells are run."""
-
-    device: str = "auto"
-    """auto, cpu or cuda."""
-    jobs: int | None = None
-    """Number of processes, each of which runs one cell at a time. None: in this process."""
-    data: str | None = None
-    """The data folder. None: that of $BBH_BENCH_DATA, else the user's cache."""
-    posteriors: Path | None = None
-    """A folder in which fitted posteriors are stored and looked up. None: nowhere."""
-    replace: bool = False
-    """Run finished cells again, and replace their records."""
-    keep_outdated: bool = False
-    """Accept finished records that older source code of the method made."""
-    plugin_files: tuple[Path, ...] = ()
-    """Unpackaged plugin modules, which worker processes must load too."""
+SHARED = ".shared"
+"""Folder beside the records for what the cells of a run share while it goes on."""
 
 
 def run(
@@ -64,50 +45,110 @@ def run_cells(
 ) -> Iterator[Result]:
     """Run the cells that ``store`` does not have yet, store each when it ends, and yield the results of these cells.
 
+    Cells that another run on the same folder has are left to it; if it ends before they are finished, they are run here.
     Without a store every cell runs. Raises ``BenchError`` before the first cell for what can be known by then.
     """
+    options.check()
     device = select_device(options.device)
     folder = data_folder(options.data)
     to_run = list(cells) if store is None else unfinished(cells, store, options.replace, options.keep_outdated)
-    loaded = load_tasks(to_run, folder)
-    check_folders(store, options.posteriors)  # creates them: not before everything else that can be wrong was checked
-    context = RunContext(
-        device,
-        tuple(plugins.metrics.values()),
-        provenance(device, {cell.package.name for cell in to_run}),
-        PosteriorCache(options.posteriors) if options.posteriors else None,
-    )
-    observer.run_started(to_run, len(cells) - len(to_run), options.jobs)
-    if options.jobs is None:
-        results = inline(context, to_run, loaded, observer)
-    else:
-        loaded.clear()  # each process loads for itself; here it was a check that the data are there
-        results = processes(context, to_run, folder, options.jobs, options.plugin_files, observer)
-    with closing(results):
+    check_data(to_run, folder)
+    if options.executor != "inline":
+        for cell in to_run:
+            pack(cell)  # one that cannot be sent to another process must show before the first cell
+    check_folders(
+        store, options.posteriors, options.checkpoints
+    )  # not before everything else was checked: it creates them
+    with ExitStack() as stack:
+        context = RunContext(
+            device,
+            tuple(plugins.metrics.values()),
+            provenance(device, {cell.package.name for cell in to_run}),
+            PosteriorCache(options.posteriors) if options.posteriors else None,
+            CheckpointFolder(options.checkpoints, options.checkpoint_seconds) if options.checkpoints else None,
+            scratch=stack.enter_context(_shared_folder(store)),
+        )
+        observer.run_started(to_run, len(cells) - len(to_run), options.at_a_time)
+        yield from _results(to_run, context, options, folder, store, observer)
+
+
+def _results(
+    to_run: Sequence[Cell],
+    context: RunContext,
+    options: RunOptions,
+    folder: Path,
+    store: Store | None,
+    observer: Observer,
+) -> Iterator[Result]:
+    """Run, store and report each cell."""
+    claims = None if store is None else Claims(store.root)
+
+    def still_unfinished(cell: Cell) -> bool:
+        return store is None or bool(unfinished([cell], store, options.replace, options.keep_outdated))
+
+    queue = CellQueue(to_run, store, claims, still_unfinished)
+    with ExitStack() as stack:
+        if claims is not None:
+            stack.enter_context(claims)
+            claims.clear_stale()
+            observer = ClaimingObserver(observer, claims)
+        results = stack.enter_context(closing(_execute(context, queue, options, folder, observer)))
         for cell, result in results:
             stored = result if store is None else keep(store, result)
+            queue.release(cell)
+            if context.checkpoints and result.record.finished:
+                context.checkpoints.discard(cell, context.provenance.packages.get("torch"), context.device)
             observer.cell_finished(cell, stored or result, stored is not None)
             yield stored or result
 
 
-def check_folders(store: Store | None, posteriors: Path | None) -> None:
+def _execute(context: RunContext, queue: CellQueue, options: RunOptions, folder: Path, observer: Observer) -> Results:
+    if options.executor == "inline":
+        return inline(context, queue, folder, observer)
+    jobs = options.processes
+    threads = max(1, torch.get_num_threads() // max(1, min(jobs, len(queue))))
+    settings = WorkerSettings(replace(context, metrics=()), folder, threads, options.plugin_files, options.memory)
+    if options.executor == "processes":
+        return processes(context, queue, settings, jobs, options.timeout, observer)
+    from bbh_bench.running.ray_cluster import RayOptions, ray_cluster
+
+    how = RayOptions(options.address, options.cpus, options.gpus, options.memory, options.timeout)
+    return ray_cluster(context, queue, replace(settings, threads=options.cpus), how, observer)
+
+
+@contextmanager
+def _shared_folder(store: Store | None) -> Iterator[Path]:
+    """What is in it can be computed again: it may be deleted at any time."""
+    if store is None:
+        with TemporaryDirectory(prefix="bbh-bench-") as folder:
+            yield Path(folder)
+        return
+    folder = store.root / SHARED
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_folders(store: Store | None, *others: Path | None) -> None:
     """Fail now rather than after hours: folders must be writable and records readable. Raises ``RecordError``."""
     if store is not None:
         store.prepare()
         store.records()
-    if posteriors is not None:
-        Store(posteriors).prepare()
+    for folder in others:
+        if folder is not None:
+            Store(folder).prepare()
 
 
-def load_tasks(cells: Iterable[Cell], folder: Path) -> dict[str, LoadedTask]:
-    """The data of each task of ``cells``, by name. Raises ``BenchError``."""
-    tasks = {cell.task.name: cell.task for cell in cells}
-    return {name: _load(task, folder) for name, task in tasks.items()}
+def check_data(cells: Iterable[Cell], folder: Path) -> None:
+    """Load the data of each task of ``cells`` once, and let go of them. Raises ``BenchError``."""
+    for task in {cell.task.name: cell.task for cell in cells}.values():
+        _load(task, folder)
 
 
-def _load(task: Task, folder: Path) -> LoadedTask:
+def _load(task: Task, folder: Path) -> None:
     try:
-        return task.load(folder)
+        task.load(folder)
     except (BenchError, KeyboardInterrupt):
         raise
     except Exception as error:  # a third party's task may raise anything

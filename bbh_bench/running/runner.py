@@ -5,7 +5,7 @@ import math
 import time
 import traceback
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib import import_module
@@ -39,13 +39,13 @@ class CellProgress(Protocol):
         ...
 
 
-def run_cell(context: RunContext, cell: Cell, loaded: LoadedTask, progress: CellProgress) -> Result:
+def run_cell(context: RunContext, cell: Cell, load: Callable[[], LoadedTask], progress: CellProgress) -> Result:
     """Fit, evaluate and score. If anything raises, the record is that of a failure, with the traceback."""
     record = _unfinished_record(context, cell)
     start = time.perf_counter()
     try:
         with recorded_warnings() as messages, cpu_threads(cell.task_description.threads) as threads:
-            fitted, arrays, cost, timed = _measure(context, cell, loaded, progress)
+            fitted, arrays, cost, timed = _measure(context, cell, load, progress)
             scored = cell.task.score(arrays, context.metrics)
         _check_scores(cell, scored)
         hardware = msgspec.structs.replace(record.provenance.hardware, threads=threads)
@@ -63,7 +63,9 @@ def run_cell(context: RunContext, cell: Cell, loaded: LoadedTask, progress: Cell
             provenance=msgspec.structs.replace(record.provenance, hardware=hardware, fit=fitted.provenance),
         )
         record.to_json()  # what cannot be stored must fail here
-    except (Exception, SystemExit) as error:  # whatever a method raises is a failure of its cell, not of the run
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever a method raises is a failure of its cell, not of the run
         return failure(context, cell, error)
     return Result(record, arrays)
 
@@ -139,16 +141,20 @@ def _unfinished_record(context: RunContext, cell: Cell) -> Record:
 
 
 def _measure(
-    context: RunContext, cell: Cell, loaded: LoadedTask, progress: CellProgress
+    context: RunContext, cell: Cell, load: Callable[[], LoadedTask], progress: CellProgress
 ) -> tuple[Fit, Arrays, dict[str, float], float]:
     """The fit, the arrays from which scores are computed, the cost columns, and the seconds of all stages together."""
     memory = PeakMemory(context.device)
-    problem = replace(loaded.problem(context.device), progress=progress.fitting)
+    problem = replace(load().problem(context.device), progress=progress.fitting)
     stages = Stages(cell.seed, context.device, progress.stage)
     seed_everything(cell.seed, "reference")
     before = reference_steps(problem)
     with sealed(f"method '{cell.method.name}'"):
         fitted, latest = fit(context, cell, problem, stages, memory, before)
+        if context.originals:
+            context.originals.check(f"method '{cell.method.name}'")
+    loaded = load()
+    with sealed(f"method '{cell.method.name}'"):
         arrays = loaded.evaluate(fitted.posterior, context.device, cell.seed, stages)
     reference = latest + reference_steps(problem)
     cost = costs(stages, reference, problem, fitted, parameters(fitted.posterior))
@@ -168,6 +174,16 @@ def warmed_up(context: RunContext, loaded: Iterable[LoadedTask]) -> Iterator[Non
     for task in loaded:
         with suppress(Exception):  # a task that cannot even do this fails in its cells, where it is recorded
             reference_steps(task.problem(context.device), steps=1)
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+@contextmanager
+def collection_frozen() -> Iterator[None]:
     gc.collect()
     gc.freeze()
     try:
