@@ -130,7 +130,7 @@ def test_a_full_disk_is_one_paragraph(install, folder, capsys, monkeypatch):
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("bbh_bench.records.store.write_atomically", full)
+    monkeypatch.setattr("os.fsync", full)
     refused(capsys, ONE, "No space left", "--records")
 
 

@@ -9,7 +9,8 @@ from record_factory import failed, record
 import bbh_bench
 from bbh_bench.errors import RecordError
 from bbh_bench.leaderboard.frame import load_leaderboard
-from bbh_bench.records.store import Store, write_atomically
+from bbh_bench.records.files import write_atomically
+from bbh_bench.records.store import Store
 
 COLUMNS = ["task", "version", "fingerprint", "method", "seed", "score", "value", "direction"]
 COLUMNS += ["relative_cost", "fit_seconds", "parameters"]

@@ -1,7 +1,13 @@
 """Records on disk: atomic, complete or refused."""
 
 import hashlib
+import itertools
 import json
+import os
+import re
+import time
+from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,8 +15,9 @@ import record_factory
 from msgspec.structs import replace
 
 from bbh_bench.errors import RecordError
+from bbh_bench.records.files import atomically
 from bbh_bench.records.record import SCHEMA, Predictions, Record
-from bbh_bench.records.store import Store, write_atomically
+from bbh_bench.records.store import Store
 
 
 @pytest.fixture
@@ -29,18 +36,121 @@ def test_what_is_put_is_read_back_to_the_last_bit(record, tmp_path):
     assert sorted(p.name for p in (tmp_path / "new/t/v2/m").iterdir()) == ["seed3.json", "seed3.npz"]
 
 
-def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
-    target = tmp_path / "file"
-    write_atomically(target, b"old")
+class Killed(BaseException):
+    """Ends a write as SIGKILL would."""
 
-    def fail(source, destination):
-        raise KeyboardInterrupt
 
-    monkeypatch.setattr("os.replace", fail)
-    with pytest.raises(KeyboardInterrupt):
-        write_atomically(target, b"new")
-    assert target.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [target]
+def kill_at(monkeypatch, step):
+    """From the ``step``-th call on, which counts from 1, everything that changes files raises: nothing is cleaned up either."""
+    calls = itertools.count(1)
+
+    def counted(function):
+        def call(*arguments, **options):
+            if next(calls) >= step:
+                raise Killed
+            return function(*arguments, **options)
+
+        return call
+
+    for name, function in (("os.fsync", os.fsync), ("os.replace", os.replace), ("pathlib.Path.unlink", Path.unlink)):
+        monkeypatch.setattr(name, counted(function))
+    monkeypatch.setattr("os.getpid", lambda: 2**30)  # the process is dead afterwards
+
+
+def later(monkeypatch, seconds):
+    now = time.time() + seconds
+    monkeypatch.setattr("time.time", lambda: now)
+
+
+def put_with_arrays(store, record, nll):
+    """Store a record whose arrays hold its score."""
+    return store.put(replace(record, scores={"test/nll": nll}), {"nll": np.float64([nll])})
+
+
+def names(folder):
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("step", range(1, 9))
+def test_a_kill_at_any_step_of_replacing_a_record_leaves_one_with_its_own_arrays(record, tmp_path, monkeypatch, step):
+    store = Store(tmp_path)
+    put_with_arrays(store, record, 1.0)
+    with monkeypatch.context() as patch:
+        kill_at(patch, step)
+        with nullcontext() if step == 8 else pytest.raises(Killed):
+            put_with_arrays(store, record, 2.0)
+    (read,) = store.records()
+    assert store.arrays(read)["nll"] == read.scores["test/nll"]
+    later(monkeypatch, 61)
+    store.prepare()
+    assert names(tmp_path) == sorted(["seed3.json", read.predictions.file])
+
+
+def test_a_record_that_is_replaced_leaves_no_other_file(record, tmp_path):
+    store = Store(tmp_path)
+    for nll, file in (
+        (1.0, r"seed3\.npz"),
+        (2.0, r"seed3-[0-9a-f]{8}\.npz"),
+        (2.0, r"seed3\.npz"),
+        (2.0, r"seed3\.npz"),
+    ):
+        stored = put_with_arrays(store, record, nll)
+        assert re.fullmatch(file, stored.predictions.file)
+        assert store.records() == [stored]
+        assert store.complete(stored)
+        assert names(tmp_path) == sorted(["seed3.json", stored.predictions.file])
+
+
+@pytest.mark.parametrize("step", range(1, 20))
+def test_a_kill_at_any_step_of_writing_several_records_leaves_whole_ones(record, tmp_path, monkeypatch, step):
+    packed = put_with_arrays(Store(tmp_path / "source"), record, 1.0)
+    content = Store(tmp_path / "source").packed(packed)
+    results = [(replace(packed, seed=seed), content) for seed in (0, 1, 2)]
+    store = Store(tmp_path / "target")
+    store.prepare()
+    with monkeypatch.context() as patch:
+        kill_at(patch, step)
+        with nullcontext() if step == 19 else pytest.raises(Killed):
+            store.put_all(results)
+    assert all(store.complete(each) for each in store.records())
+    assert len(store.records()) == (0 if step <= 13 else min(step - 13, 3))
+    later(monkeypatch, 61)
+    store.prepare()
+    store.put_all(results)
+    assert names(store.root) == [f"seed{seed}.{end}" for seed in (0, 1, 2) for end in ("json", "npz")]
+
+
+def test_several_records_are_written_or_none_if_the_disk_is_full(record, tmp_path, monkeypatch):
+    store, calls = Store(tmp_path), itertools.count(1)
+    results = [(replace(record, seed=seed), b"arrays") for seed in (0, 1, 2)]
+
+    def full(descriptor):
+        if next(calls) == 5:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*seed2\.npz'"):
+        store.put_all(results)
+    assert names(tmp_path) == []
+
+
+def test_arrays_that_no_record_names_are_cleared_once_they_are_old(record, tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    stored = put_with_arrays(store, record, 1.0)
+    folder = (tmp_path / stored.path).parent
+    strays = [folder / name for name in ("seed3-01234567.npz", "seed4.npz")]
+    (folder / "seed5.json").write_text("damaged")
+    keep = [folder / name for name in ("seed5.npz", "seed3-mine.npz", "notes.npz")]
+    for path in (*strays, *keep):
+        path.touch()
+    assert store.clear_stale() == []  # another run could be about to write their records
+    later(monkeypatch, 61)
+    with atomically(folder / "seed4.json"):  # it is doing so
+        assert store.clear_stale() == strays[:1]
+    strays[1].with_suffix(".json").unlink()
+    assert store.clear_stale() == strays[1:]
+    assert all(path.exists() for path in keep)
+    assert store.complete(stored)
 
 
 def broken(change):
@@ -80,6 +190,7 @@ def broken(change):
         (broken(lambda c: c["task"].update(name=7)), r"\$\.task\.name"),
         (broken(lambda c: c["task"].update(fingerprint=None)), r"\$\.task\.fingerprint"),
         (broken(lambda c: c["predictions"].update(file="../../x.npz")), "must be in 'seed3.npz'"),
+        (broken(lambda c: c["predictions"].update(file="seed4.npz")), "must be in 'seed3.npz'"),
         (broken(lambda c: c["provenance"].update(packages=[])), r"\$\.provenance\.packages"),
         (broken(lambda c: c.update(status="failed")), "must have an error"),
         (broken(lambda c: c["method"].update(name="n")), "must be in|says that it is"),

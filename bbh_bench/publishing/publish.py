@@ -1,7 +1,10 @@
 """Copies checked records to a published board, all or none, and renders it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from bbh_bench.api import Scored, TaskDescription, task_fingerprint
 from bbh_bench.errors import RecordError
@@ -10,7 +13,7 @@ from bbh_bench.plugins import Plugins
 from bbh_bench.publishing.verify import mismatches, recomputed
 from bbh_bench.records.identity import describe
 from bbh_bench.records.record import Record
-from bbh_bench.records.store import Store, write_atomically
+from bbh_bench.records.store import Store
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,10 @@ def publish(
 ) -> PublishReport:
     """Check the chosen records (no tasks or methods: all of them), copy them to ``to``, and render the board there.
 
-    Raises ``RecordError`` before anything is copied if one of them must not be published.
+    All records are written to the disk under temporary names before the first gets its own: a full disk leaves the board as it
+    was. A process that is killed later leaves complete records only, some of them old; the same command completes the rest.
+
+    Raises ``RecordError`` before anything is copied if one of them must not be published, and if a file cannot be written.
     """
     source, target = Store(records), Store(to)
     chosen = [
@@ -41,12 +47,28 @@ def publish(
     new = [record for record in chosen if _must_copy(record, source, target, plugins, replace)]
     target.prepare()
     target.records()  # a damaged board must show before anything is copied
-    for record in new:
-        path = target.root / record.path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path.with_suffix(".npz"), source.packed(record))
-        write_atomically(path, record.to_json().encode())
-    return PublishReport(len(new), len(chosen) - len(new), render(target.records(), to))
+    _copy(new, source, target)
+    return PublishReport(len(new), len(chosen) - len(new), _render(target))
+
+
+def _copy(records: Iterable[Record], source: Store, target: Store) -> None:
+    try:
+        target.put_all((record, source.packed(record)) for record in records)
+    except OSError as error:
+        raise RecordError(
+            f"'{error.filename}' cannot be written ({error.strerror}). Make room, or name another folder with --to; then the "
+            "same command publishes these records."
+        ) from error
+
+
+def _render(target: Store) -> Path:
+    try:
+        return render(target.records(), target.root)
+    except OSError as error:
+        raise RecordError(
+            f"'{error.filename}' cannot be written ({error.strerror}). The records are published, and the leaderboard is still "
+            "the old one. Make room; then the same command renders it."
+        ) from error
 
 
 def _must_copy(record: Record, source: Store, target: Store, plugins: Plugins, replace: bool) -> bool:
@@ -74,9 +96,19 @@ def _must_copy(record: Record, source: Store, target: Store, plugins: Plugins, r
             "Run it again with --replace."
         )
     published = target.get(record.path)
-    if published is not None and published != record and not replace:
+    if published is None:
+        return True
+    same = _without_file_name(published) == _without_file_name(record)
+    if not same and not replace:
         raise RecordError(f"{where} differs from the published one. Give --replace to replace that.")
-    return published != record or not target.complete(published)
+    return not same or not target.complete(published)
+
+
+def _without_file_name(record: Record) -> Record:
+    """A record without the name of the file of its arrays, which may differ between two folders; the digest stays."""
+    if record.predictions is None:
+        return record
+    return msgspec.structs.replace(record, predictions=msgspec.structs.replace(record.predictions, file=""))
 
 
 def _check_labels(record: Record, where: str, described: TaskDescription, scored: Scored) -> None:

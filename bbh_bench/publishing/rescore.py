@@ -8,9 +8,10 @@ from bbh_bench.api import TaskDescription, task_fingerprint
 from bbh_bench.errors import RecordError
 from bbh_bench.plugins import Plugins
 from bbh_bench.publishing.verify import mismatches, recomputed
+from bbh_bench.records.files import Together
 from bbh_bench.records.identity import hyperparameters
 from bbh_bench.records.record import MethodInfo, Record, TaskInfo
-from bbh_bench.records.store import Store, write_atomically
+from bbh_bench.records.store import Store
 
 
 def rescore(store: Store, plugins: Plugins) -> list[Path]:
@@ -18,7 +19,7 @@ def rescore(store: Store, plugins: Plugins) -> list[Path]:
 
     Descriptive text (titles, descriptions, the threat model) is taken from the installed task and method too. Records of tasks
     that are not installed, or of another definition of a task, keep their scores and text. All records are checked before any
-    is written: raises ``RecordError`` if a stored score is not what the stored arrays give.
+    is written: raises ``RecordError`` if a stored score is not what the stored arrays give, or if a file cannot be written.
     """
     changed = {}
     for record in store.some_records():
@@ -26,8 +27,15 @@ def rescore(store: Store, plugins: Plugins) -> list[Path]:
         content = new.to_json().encode()
         if content != (store.root / record.path).read_bytes():
             changed[record.path] = content
-    for path, content in changed.items():
-        write_atomically(store.root / path, content)
+    try:
+        with Together() as files:
+            for path, content in changed.items():
+                files.add(store.root / path, content)
+    except OSError as error:
+        raise RecordError(
+            f"'{error.filename}' cannot be written ({error.strerror}). Make room, or make the folder writable; then the same "
+            "command goes on."
+        ) from error
     return list(changed)
 
 

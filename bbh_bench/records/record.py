@@ -5,6 +5,7 @@ does not fit them is refused with the path of the value that is wrong.
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +16,9 @@ from bbh_bench.records.upgrade import upgraded
 
 SCHEMA = 3
 """3: identity by name, version and fields; typed sections; warnings. ``upgrade`` reads 1 and 2."""
+
+ARRAYS = re.compile(r"(?P<stem>seed\d+)(-[0-9a-f]{8})?\.npz")
+"""Name of a file of stored arrays: that of its record, and a part of its own digest where the first name was taken."""
 
 Verdict = Literal["pass", "fail", "not applicable"]
 Direction = Literal["lower", "higher", "neither"]
@@ -201,8 +205,10 @@ class Record(Section, frozen=True, kw_only=True):
             if self.error is None:
                 raise ValueError("a failed record must have an error")
             return
-        if self.predictions is None or self.predictions.file != self.path.with_suffix(".npz").name:
-            raise ValueError(f"the predictions of a finished record must be in '{self.path.with_suffix('.npz').name}'")
+        match = None if self.predictions is None else ARRAYS.fullmatch(self.predictions.file)
+        if match is None or match["stem"] != self.path.stem:
+            stem = self.path.stem
+            raise ValueError(f"the predictions of a finished record must be in '{stem}.npz' or '{stem}-<8 digits>.npz'")
         if self.task.headline not in self.scores:
             raise ValueError(f"its scores lack the headline, {self.task.headline}")
 

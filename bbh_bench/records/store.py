@@ -1,21 +1,28 @@
-"""A folder of records, each with its stored arrays beside it. Files are written atomically; a run skips the cells it finds."""
+"""A folder of records, each with its stored arrays beside it; a run skips the cells that it has.
+
+The JSON file of a record is what counts: it names the file of its arrays, which has its final name first. New arrays never
+overwrite those of a record: an interruption at any moment leaves the old record with its arrays, or the new one with its own.
+"""
 
 import hashlib
 import io
-import os
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from tempfile import NamedTemporaryFile
-from typing import IO
 from zipfile import BadZipFile
 
 import msgspec
 import numpy as np
 
 from bbh_bench.errors import RecordError
-from bbh_bench.records.record import Predictions, Record
+from bbh_bench.records.files import Together, age, atomically, being_written, clear_temporary, probe, write_atomically
+from bbh_bench.records.record import ARRAYS, Predictions, Record
+
+__all__ = ["Store", "atomically", "write_atomically"]
+
+STALE_SECONDS = 60.0
+"""Age from which arrays that no record names are stale."""
 
 
 class Store:
@@ -46,15 +53,34 @@ class Store:
         return records
 
     def prepare(self) -> None:
-        """Create the folder. Raises ``RecordError`` if it cannot be written to."""
+        """Create the folder and clear it of stale files. Raises ``RecordError`` if it cannot be written to."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            with NamedTemporaryFile(dir=self.root, prefix=".probe."):
-                pass
+            probe(self.root)
         except OSError as error:
             raise RecordError(
                 f"The folder '{self.root}' cannot be written to ({error.strerror}). Name another one (see --help)."
             ) from error
+        self.clear_stale()
+
+    def clear_stale(self) -> list[Path]:
+        """Delete what interrupted writes left, and return its paths. Other runs may write to the folder meanwhile.
+
+        Temporary files go if their process is dead, or if they are older than an hour (see ``files.clear_temporary``). Arrays
+        ``seed<k>*.npz`` go if the record beside them does not name them, they are older than a minute, and nobody is writing
+        that record: arrays get their name when the temporary file of their record is there, and just before it gets its own.
+        Should another host not see that file for longer than a minute, its cell runs again; no record ever has wrong arrays.
+        Arrays of a record that cannot be read stay: it may be restored.
+        """
+        folders = sorted({path.parent for path in self.root.glob("*/v*/*/*seed*")})
+        deleted = [path for folder in [self.root, *folders] for path in clear_temporary(folder)]
+        for folder in folders:
+            for path in sorted(folder.glob("seed*.npz")):
+                with suppress(OSError):
+                    if age(path) > STALE_SECONDS and _without_record(path):
+                        path.unlink()
+                        deleted.append(path)
+        return deleted
 
     def complete(self, record: Record) -> bool:
         """Whether the arrays of a finished record are beside it, unchanged."""
@@ -69,23 +95,44 @@ class Store:
         return Record.read(self.root / path) if (self.root / path).exists() else None
 
     def put(self, record: Record, arrays: Mapping[str, np.ndarray]) -> Record:
-        """Write the arrays, then the record that names them. A reader never sees half a file.
+        """Write a record and its arrays, none for a failed cell, and return the record, which names their file.
 
         Raises ``ValueError`` before anything is written if the record holds NaN or infinity, and ``OSError``.
         """
-        target = self.root / record.path
-        record.to_json()
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if arrays:
-            packed = io.BytesIO()
-            np.savez_compressed(packed, **arrays)  # type: ignore[arg-type]
-            content = packed.getvalue()
-            name = target.with_suffix(".npz").name
-            predictions = Predictions(file=name, sha256=hashlib.sha256(content).hexdigest())
-            record = msgspec.structs.replace(record, predictions=predictions)
-            write_atomically(target.with_name(name), content)
-        write_atomically(target, record.to_json().encode())
-        return record
+        if not arrays:
+            return self.put_packed(record, None)
+        packed = io.BytesIO()
+        np.savez_compressed(packed, **arrays)  # type: ignore[arg-type]
+        return self.put_packed(record, packed.getvalue())
+
+    def put_packed(self, record: Record, content: bytes | None) -> Record:
+        """``put`` for arrays that are packed already."""
+        return self.put_all([(record, content)])[0]
+
+    def put_all(self, results: Iterable[tuple[Record, bytes | None]]) -> list[Record]:
+        """Write all records with their packed arrays, or none of them, and return the records, which name the files.
+
+        First all files are written to the disk under temporary names. Then the arrays get their names, then the records. A
+        process that is killed meanwhile leaves each record with its own arrays, the old one or the new one; the same call
+        completes it. Arrays that a record does not name any more are deleted at the end. Raises ``ValueError`` and ``OSError``
+        as ``put`` does.
+        """
+        stored = []
+        with Together() as jsons, Together() as files:  # the inner one is completed first
+            for record, content in results:
+                record.to_json()  # what cannot be stored must show before a folder is created
+                target = self.root / record.path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                named = record if content is None else _with_arrays(record, content, target, files)
+                jsons.add(target, named.to_json().encode())
+                stored.append(named)
+        for record in stored:
+            target = self.root / record.path
+            for path in target.parent.glob(f"{target.stem}*.npz"):
+                with suppress(OSError):  # it can stay: it is stale
+                    if _record_of(path) == target and _without_record(path):
+                        path.unlink()
+        return stored
 
     def arrays(self, record: Record) -> dict[str, np.ndarray]:
         """The stored arrays of a finished record. Raises ``RecordError`` if they are missing or changed."""
@@ -114,22 +161,35 @@ class Store:
         return content
 
 
-def write_atomically(target: Path, content: bytes) -> None:
-    """Replace a file as a whole: an interruption leaves the old content or the new one."""
-    with atomically(target) as scratch:
-        scratch.write(content)
+def _with_arrays(record: Record, content: bytes, target: Path, files: Together) -> Record:
+    """The record with the name of the file of its arrays, which is added to ``files``."""
+    digest = hashlib.sha256(content).hexdigest()
+    path = target.with_suffix(".npz")
+    if path.exists() and path.read_bytes() != content:
+        path = target.with_name(f"{target.stem}-{digest[:8]}.npz")
+    files.add(path, content)  # even if it has this content: meanwhile another run could delete it as stale
+    return msgspec.structs.replace(record, predictions=Predictions(file=path.name, sha256=digest))
 
 
-@contextmanager
-def atomically(target: Path) -> Iterator[IO[bytes]]:
-    """A temporary file that replaces ``target`` at the end: an interruption leaves the old file or the new one."""
-    with NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as scratch:
-        try:
-            yield scratch
-            scratch.flush()
-            os.fsync(scratch.fileno())
-            os.chmod(scratch.name, 0o644)  # temporary files are readable by their owner only
-            os.replace(scratch.name, target)
-        except BaseException:
-            Path(scratch.name).unlink(missing_ok=True)
-            raise
+def _record_of(arrays: Path) -> Path | None:
+    """The record that may name a file of arrays. None for a file that is not one."""
+    match = ARRAYS.fullmatch(arrays.name)
+    return arrays.with_name(f"{match['stem']}.json") if match else None
+
+
+def _without_record(arrays: Path) -> bool:
+    """Whether no record names a file of arrays, nor one that is being written. Raises ``OSError``."""
+    target = _record_of(arrays)
+    if target is None or being_written(target):
+        return False
+    try:
+        content = target.read_bytes()
+    except FileNotFoundError:
+        return True
+    if f'"{arrays.name}"'.encode() in content:
+        return False
+    try:
+        Record.read(target)
+    except RecordError:
+        return False
+    return True
