@@ -14,7 +14,14 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 Requirements = dict[str, tuple[Callable[[Any], bool], str]]
 """Attribute -> whether a value is valid, and what a valid value is."""
 
-_INTEGER = (lambda value: isinstance(value, int) and not isinstance(value, bool), "an integer")
+VERSIONS = 10**9
+SHOWN = 100
+"""Characters of an object's ``repr`` that a message shows."""
+
+_INTEGER = (
+    lambda value: isinstance(value, int) and not isinstance(value, bool) and 0 <= value < VERSIONS,
+    "an integer from 0 on, below 10^9",
+)
 _TEXT = (lambda value: isinstance(value, str), "a string")
 _METHOD = (callable, "a method")
 
@@ -52,13 +59,18 @@ REQUIREMENTS: dict[str, Requirements] = {
 def check_object(kind: str, value: Any) -> None:
     """Raise ``ContractError`` unless ``value`` looks like a method, task, attack or metric, as ``kind`` says."""
     if isinstance(value, type) or not is_dataclass(value) or not _frozen(value):
-        raise ContractError(f"{value!r} is not an instance of a frozen dataclass; its fields could not be recorded.")
+        raise ContractError(
+            f"{shown(value)} is not an instance of a frozen dataclass; its fields could not be recorded."
+        )
     if kind == "attack" and not isinstance(value, Attack):
-        raise ContractError(f"{value!r} is not a bbh_bench.Attack; wrap your algorithm: Attack(..., algorithm=...).")
+        raise ContractError(
+            f"{shown(value)} is not a bbh_bench.Attack; wrap your algorithm: Attack(..., algorithm=...)."
+        )
     name = getattr(value, "name", None)
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise ContractError(
-            f"the name {name!r} is not valid; a name has up to 64 lower-case letters, digits, hyphens and underscores."
+            f"the name {shown(name)} is not valid; a name has up to 64 lower-case letters, digits, hyphens and underscores, "
+            "and begins with a letter or a digit."
         )
     for attribute, (valid, what) in REQUIREMENTS[kind].items():
         if not hasattr(value, attribute) or not valid(getattr(value, attribute)):
@@ -73,6 +85,15 @@ def check_described(value: Any) -> None:
         describe(value)
     except ContractError as error:
         raise ContractError(f"'{value.name}' {error}") from error
+
+
+def shown(value: Any) -> str:
+    """``repr``, cut off after 100 characters. A third party's ``__repr__`` may itself raise; then the name of the class."""
+    try:
+        text = repr(value)
+    except Exception:
+        return f"an object of the class '{type(value).__name__}' (its repr() raises an error)"
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}... ({len(text)} characters)"
 
 
 def _frozen(value: Any) -> bool:

@@ -36,9 +36,21 @@ class BenchWarning(UserWarning):
     """Something could not be done or measured; recorded with the cell and shown to the user."""
 
 
+class Terminated(BaseException):
+    """SIGTERM came: the command stops in an orderly way. Like ``KeyboardInterrupt``, it is no failure of a cell."""
+
+
+def text(error: BaseException) -> str:
+    """The message of an exception. A third party's ``__str__`` may itself raise; then what it raised."""
+    try:
+        return str(error)
+    except Exception as second:
+        return f"its message cannot be shown: str() raised {type(second).__name__}"
+
+
 def location(error: BaseException, package: str) -> str:
     """``file:line`` of the deepest frame in the code of a top-level ``package``, else of the deepest frame; '' if unknown."""
-    if isinstance(error, SyntaxError) and error.filename:
+    if isinstance(error, SyntaxError) and isinstance(error.filename, str):
         return f"{Path(error.filename).name}:{error.lineno}"
     frames = list(walk_tb(error.__traceback__))
     own = [pair for pair in frames if str(pair[0].f_globals.get("__name__", "")).partition(".")[0] == package]

@@ -19,7 +19,7 @@ import pluggy
 from bbh_bench import hookspecs
 from bbh_bench.api import Attack, Method, Metric, Task
 from bbh_bench.contracts import check_object
-from bbh_bench.errors import BenchError, ContractError, UnknownName, location
+from bbh_bench.errors import BenchError, ContractError, UnknownName, location, text
 
 BUILT_IN = ("bbh_bench.methods", "bbh_bench.tasks", "bbh_bench.attacks", "bbh_bench.evaluation.metrics")
 PACKAGE = "bbh-bench"
@@ -203,7 +203,7 @@ def _report(package: str, module: str, error: BaseException, hook: str = "") -> 
     place = location(error, module.partition(".")[0])
     what = f"its hook {hook}() failed" if hook else "it cannot be imported"
     return (
-        f"{who} is left out: {what} with {type(error).__name__}: {error}{f' ({place})' if place else ''}. "
+        f"{who} is left out: {what} with {type(error).__name__}: {text(error)}{f' ({place})' if place else ''}. "
         f"Fix it or remove it (`pip uninstall {package}`); everything else works."
     )
 

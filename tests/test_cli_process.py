@@ -8,7 +8,9 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import record_factory
 
 from bbh_bench.records.store import Store
 
@@ -16,10 +18,29 @@ PLUGIN = str(Path(__file__).with_name("line_plugin.py"))
 COMMAND = [sys.executable, "-m", "bbh_bench"]
 RUN = ["run", "--plugin", PLUGIN, "--task", "line"]
 TWO = ["--executor", "processes", "--jobs", "2"]
+PATHS = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+TINY_PLUGIN = """
+from bbh_bench import hookimpl
+from helpers import QUICK, TINY
+
+@hookimpl
+def bbh_tasks():
+    return [TINY]
+
+@hookimpl
+def bbh_methods():
+    return [QUICK]
+"""
+REPORT = "import sys; from bbh_bench import cli; sys.exit(cli.main(['report']))"
 
 
-def bbh(*arguments, folder):
-    return subprocess.run([*COMMAND, *arguments], check=False, cwd=folder, capture_output=True, text=True, timeout=300)
+def bbh(*arguments, folder, env=None):
+    return python("-m", "bbh_bench", *arguments, folder=folder, env=env)
+
+
+def python(*arguments, folder, env=None):
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, check=False, cwd=folder, env=env, capture_output=True, text=True, timeout=300)
 
 
 def test_python_m_bbh_bench_is_the_command(tmp_path):
@@ -71,7 +92,13 @@ def all_gone(group, patience=10.0):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of process groups")
 @pytest.mark.parametrize("executor", [[], TWO], ids=["inline", "processes"])
-def test_ctrl_c_is_one_sentence_and_leaves_finished_records_and_no_process(tmp_path, executor):
+@pytest.mark.parametrize(
+    ("send", "number", "code"),
+    [(os.killpg, signal.SIGINT, 130), (os.kill, signal.SIGTERM, 143)],
+    ids=["ctrl-c", "term"],
+)
+def test_a_signal_is_one_sentence_and_leaves_finished_records_and_no_process(tmp_path, executor, send, number, code):
+    """Ctrl-C reaches the workers too, as a terminal sends it; SIGTERM reaches the run only."""
     run = [*COMMAND, *RUN, "--method", "straight,waiting", "--seeds", "0", *executor]
     process = subprocess.Popen(
         run, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -81,14 +108,15 @@ def test_ctrl_c_is_one_sentence_and_leaves_finished_records_and_no_process(tmp_p
         seen.append(line)
         if {"[1/2]", "waiting"} <= {word for text in seen for word in (text[:5], text.rpartition(": ")[2].strip())}:
             break
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it: to the workers, too
-    assert process.wait(timeout=60) == 130
+    send(process.pid, number)
+    assert process.wait(timeout=60) == code
     errors = process.stderr.read()
     process.stdout.close()
     process.stderr.close()
     assert errors.rpartition("bbh-bench: ")[2].startswith("stopped; the finished cells are kept")
     assert "Traceback" not in errors
     assert [record.method.name for record in Store(tmp_path / "runs").records()] == ["straight"]
+    assert not list((tmp_path / "runs").rglob(".*"))
     assert all_gone(process.pid)
 
 
@@ -108,3 +136,40 @@ def test_a_run_in_processes_loads_plugin_files_there_and_gives_the_same_scores(t
     assert "\nline talking seed 0: an error message\n" in there.stdout
     records = [Store(tmp_path / name).records() for name in ("here", "there")]
     assert [(r.path, r.status, r.scores) for r in records[0]] == [(r.path, r.status, r.scores) for r in records[1]]
+
+
+def test_a_run_works_without_git_and_with_an_ascii_terminal(tmp_path):
+    """As in a small container. Attacks import Foolbox, which imports GitPython, which looks for git."""
+    environment = {name: value for name, value in os.environ.items() if name != "GIT_PYTHON_REFRESH"}
+    environment |= {"PATH": str(tmp_path), "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONPATH": os.pathsep.join(PATHS)}
+    (tmp_path / "tiny.py").write_text(TINY_PLUGIN)
+    run = ["run", "--plugin", "tiny.py", "--task", "tiny", "--method", "quick", "--seeds", "0"]
+    done = bbh(*run, folder=tmp_path, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "NLL ?" in done.stdout  # an arrow
+    (record,) = Store(tmp_path / "runs").records()
+    assert "attack/fgsm/robust_accuracy_auc" in record.scores
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits of processes")
+def test_a_leaderboard_that_does_not_fit_on_the_disk_leaves_the_old_one(tmp_path):
+    store = Store(tmp_path / "runs")
+    store.put(record_factory.record(), {"a": np.zeros(1)})
+    (store.root / "LEADERBOARD.md").write_text("old")
+    files = sorted(store.root.rglob("*"))
+    limited = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)); " + REPORT
+    done = python("-c", limited, folder=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("bbh-bench: The leaderboard cannot be written to the folder 'runs' (File too large)")
+    assert done.stderr.count("\n") == 1
+    assert (store.root / "LEADERBOARD.md").read_text() == "old"
+    assert sorted(store.root.rglob("*")) == files
+
+
+def test_an_unknown_backend_of_matplotlib_is_ignored(tmp_path):
+    """Figures need none. Others find the environment as it was."""
+    Store(tmp_path / "runs").put(record_factory.record(), {"a": np.zeros(1)})
+    code = f"import os; {REPORT.replace('sys.exit', 'code = ')}; print(code, os.environ['MPLBACKEND'])"
+    done = python("-c", code, folder=tmp_path, env=os.environ | {"MPLBACKEND": "bogus"})
+    assert done.stdout.splitlines()[-1:] == ["0 bogus"], done.stderr
+    assert list((tmp_path / "runs").glob("*.png"))

@@ -7,8 +7,9 @@ import argparse
 import os
 import sys
 
-from bbh_bench.cli import check, completion, diff, listing, publish, report, rescore, run, show, verify
-from bbh_bench.errors import BenchError
+from bbh_bench.cli import check, completion, diff, listing, publish, report, rescore, run, show, streams, verify
+from bbh_bench.cli.signals import sigterm_raises
+from bbh_bench.errors import BenchError, Terminated, text
 
 COMMANDS = (listing, run, report, publish, verify, rescore, show, diff, check, completion)
 
@@ -32,21 +33,40 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code.
 
-    0; 1 if a cell failed or a check did not hold; 2 for a mistake that the user can fix; 130 after Ctrl-C; 141 if nobody reads
-    the output any more.
+    0; 1 if a cell failed or a check did not hold; 2 for a mistake that the user can fix, and for a file that cannot be read or
+    written; 130 after Ctrl-C; 143 after SIGTERM; 141 if nobody reads the output any more.
     """
+    streams.replace_unknown_characters()
     try:
-        try:
-            return dispatch(arguments)
-        finally:
-            sys.stdout.flush()  # the interpreter would do it too late to handle the error
+        return dispatch(arguments)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes again when it exits
         return READER_LEFT
+    finally:
+        streams.drop_unwritable()
 
 
 def dispatch(arguments: list[str] | None) -> int:
-    """Parse, run the command, and report what the user can fix on standard error."""
+    """Parse, run the command, and report on standard error why it stopped, in one paragraph."""
+    try:
+        with sigterm_raises():
+            try:
+                return run_command(arguments)
+            finally:
+                streams.flush()
+    except BenchError as error:
+        return stopped(f"bbh-bench: {error}", 2)
+    except KeyboardInterrupt:
+        return stopped(STOPPED, 130)
+    except Terminated:
+        return stopped(STOPPED, 143)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        return stopped(f"bbh-bench: {unusable_file(error)}", 2)
+
+
+def run_command(arguments: list[str] | None) -> int:
+    """Parse and run the command."""
     top = parser()
     options = top.parse_args(arguments)
     if options.version:
@@ -54,14 +74,23 @@ def dispatch(arguments: list[str] | None) -> int:
     if options.command is None:
         top.print_help()
         return 2
-    try:
-        return int(options.function(options))
-    except BenchError as error:
-        print(f"bbh-bench: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(STOPPED, file=sys.stderr)
-        return 130
+    return int(options.function(options))
+
+
+def stopped(message: str, code: int) -> int:
+    """Print why a command stopped, and return its exit code."""
+    print(message, file=sys.stderr)
+    return code
+
+
+def unusable_file(error: OSError) -> str:
+    """One paragraph about an error that no command expects: which file, why, and what can be done."""
+    name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+    file = f"'{name}'" if name else "a file"
+    return (
+        f"{file} cannot be read or written ({error.strerror or text(error)}). Check its path, its permissions and the room on "
+        "its disk; then the same command goes on."
+    )
 
 
 def print_version() -> int:

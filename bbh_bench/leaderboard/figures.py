@@ -1,7 +1,11 @@
 """The figures of the board, drawn from records only."""
 
 import io
+import os
+import sys
 from collections.abc import Mapping
+from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -204,12 +208,32 @@ def _first_records(group: TaskRecords) -> list[Record]:
 
 
 def _figure(width: float, height: float) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # takes half a second, and only boards need it
+    _import_matplotlib()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def _import_matplotlib() -> None:
+    """Import it, which takes half a second, and which only boards need.
+
+    That raises ``ValueError`` if $MPLBACKEND names an unknown backend. Figures here need none: it is imported without the
+    variable, whose value is set afterwards, if it is valid, for others who need it.
+    """
+    if "matplotlib" in sys.modules:
+        return
+    backend = os.environ.pop("MPLBACKEND", "")
+    try:
+        matplotlib = import_module("matplotlib")
+    finally:
+        if backend:
+            os.environ["MPLBACKEND"] = backend
+    if backend:
+        with suppress(ValueError):
+            matplotlib.rcParams["backend"] = backend
 
 
 def _png(figure: Any, handles: list[Any], labels: list[str]) -> bytes:

@@ -1,12 +1,13 @@
 """Which cells a run consists of, and which of them still have to run."""
 
+import operator
 from collections.abc import Iterable, Sequence
 from importlib.metadata import packages_distributions
 from typing import Any, TypeVar
 
 from bbh_bench.api import Attack, Method, Task, TaskDescription, task_fingerprint
-from bbh_bench.contracts import check_object
-from bbh_bench.errors import BenchError, ContractError, RecordError
+from bbh_bench.contracts import check_object, shown
+from bbh_bench.errors import BenchError, ContractError, RecordError, text
 from bbh_bench.plugins import PACKAGE, Plugins, Registered, Registry, description
 from bbh_bench.records.identity import describe, hyperparameters
 from bbh_bench.records.record import Record
@@ -16,6 +17,11 @@ from bbh_bench.running.provenance import package
 from bbh_bench.running.source import Parsed, source_digest
 
 T = TypeVar("T")
+
+SEEDS = 2**63
+"""A seed is below it: records hold integers of 64 bits."""
+MOST_SEEDS = 10**6
+"""Of one run."""
 
 
 def plan(
@@ -28,7 +34,7 @@ def plan(
     """All combinations of tasks, methods and seeds, tasks outermost. No methods: every built-in one.
 
     ``attacks`` are added to those of each task. Raises ``UnknownName``, ``ContractError`` for an object that breaks its
-    contract, and ``BenchError`` for attacks on a task that cannot be attacked.
+    contract, and ``BenchError`` for attacks on a task that cannot be attacked and for a seed that is none.
     """
     chosen = _resolve_all(plugins.methods, methods) or _built_in(plugins.methods)
     added = [entry.value for entry in _resolve_all(plugins.attacks, attacks)]
@@ -36,7 +42,7 @@ def plan(
     packages = {name: package(name, type(method).__module__) for name, method in one_of_each.items()}
     parsed: Parsed = {}
     sources = {entry.value.name: source_digest(entry.value, parsed) for entry in chosen}
-    numbers = list(dict.fromkeys(seeds))
+    numbers = list(dict.fromkeys(checked_seed(seed) for seed in seeds))
     cells = []
     for entry in _resolve_all(plugins.tasks, tasks):
         task = entry.value.with_attacks(added) if added else entry.value
@@ -58,7 +64,7 @@ def _describe(task: Task, package: str) -> tuple[TaskDescription, str]:
     except Exception as error:  # a third party's task may raise anything
         raise ContractError(
             f"Task '{task.name}' of the plugin '{package}' cannot describe itself: describe() raised "
-            f"{type(error).__name__}: {error}."
+            f"{type(error).__name__}: {text(error)}."
         ) from error
 
 
@@ -94,17 +100,44 @@ def _resolve_all(registry: Registry[T], items: Iterable[str | T]) -> list[Regist
     return list(entries.values())
 
 
+def checked_seed(seed: int) -> int:
+    """A seed as a Python integer. Raises ``BenchError`` unless it is a whole number from 0 on, below 2**63."""
+    try:
+        number = operator.index(seed)
+    except TypeError:
+        raise BenchError(f"A seed is a whole number, not {shown(seed)}.") from None
+    if not 0 <= number < SEEDS:
+        raise BenchError(f"A seed is between 0 and 2^63 - 1, not {shown(number)}.")
+    return number
+
+
 def parse_seeds(text: str) -> list[int]:
     """Parse ``0,1,2`` and ``0-2``. Raises ``BenchError``."""
     seeds: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
-            raise BenchError(
-                f"--seeds takes whole numbers and ranges, separated by commas, such as 0,1,2 or 0-2; not '{text}'."
-            )
-        seeds += range(int(first), int(last or first) + 1)
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise _no_seeds(text)
+        numbers = [_parse_seed(digits) for digits in (first, last or first)]
+        if numbers[1] < numbers[0]:
+            raise _no_seeds(text)
+        if numbers[1] - numbers[0] + len(seeds) >= MOST_SEEDS:
+            raise BenchError(f"--seeds has more than {MOST_SEEDS:,} seeds. Give it fewer.")
+        seeds += range(numbers[0], numbers[1] + 1)
     return list(dict.fromkeys(seeds))
+
+
+def _no_seeds(text: str) -> BenchError:
+    return BenchError(
+        f"--seeds takes whole numbers and ranges, separated by commas, such as 0,1,2 or 0-2; not {shown(text)}."
+    )
+
+
+def _parse_seed(digits: str) -> int:
+    """The number, unless it is too large: Python itself refuses those of thousands of digits."""
+    if len(digits) > len(str(SEEDS)) or int(digits) >= SEEDS:
+        raise BenchError(f"--seeds takes numbers below 2^63; not '{digits[:25]}', of {len(digits)} digits.")
+    return int(digits)
 
 
 def unfinished(cells: Sequence[Cell], store: Store, replace: bool = False, keep_outdated: bool = False) -> list[Cell]:
