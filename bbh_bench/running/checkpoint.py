@@ -192,7 +192,8 @@ def _key(cell: Cell, torch_version: str | None, device: torch.device) -> dict[st
 
 def random_state() -> dict[str, object]:
     """The state of every generator: torch's on all devices, NumPy's and Python's. Tensors, numbers and tuples."""
-    _, numbers, position, has_gauss, cached = np.random.get_state(legacy=True)
+    numpy: Any = np.random.get_state(legacy=True)
+    _, numbers, position, has_gauss, cached = numpy
     return {
         "python": random.getstate(),
         "numpy": (torch.from_numpy(numbers.astype(np.int64)), int(position), int(has_gauss), float(cached)),

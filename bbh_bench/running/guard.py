@@ -81,12 +81,12 @@ def _callables(owner: ModuleType | type) -> dict[str, object]:
 
 
 def _owners() -> Iterator[tuple[str, ModuleType | type]]:
-    for name in MODULES:
-        if name in sys.modules:
-            yield name, sys.modules[name]
-    for module, kind in CLASSES:
-        if module in sys.modules:
-            yield f"{module}.{kind}", vars(sys.modules[module])[kind]
+    for place in MODULES:
+        if place in sys.modules:
+            yield place, sys.modules[place]
+    for place, kind in CLASSES:
+        if place in sys.modules:
+            yield f"{place}.{kind}", vars(sys.modules[place])[kind]
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] == PACKAGE:
             yield name, module
