@@ -106,9 +106,9 @@ class Bbh:
             return likelihood + self.kl_weight * weight / len(problem.x) * estimate(flat)
 
         weights = nn.ModuleList([generator, _Points(points)])
-        state = {"weights": weights, "check": check} | (
-            {"estimate": estimate} if isinstance(estimate, Stateful) else {}
-        )
+        state: dict[str, Stateful] = {"weights": weights, "check": check}
+        if isinstance(estimate, Stateful):
+            state["estimate"] = estimate
         minimise(problem, LowRankAdam(weights, self.lr, eps=ADAM_EPSILON), loss, state)
         check.warn(self.name)
         count = sum(weight.numel() for weight in [*generator.parameters(), *points])

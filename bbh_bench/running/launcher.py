@@ -68,7 +68,7 @@ class Template:
         with ours, theirs:
             try:
                 self._control.send(("launch", number))
-                reduction.send_handle(self._control, theirs.fileno(), self._pid)  # type: ignore[arg-type]
+                reduction.send_handle(self._control, theirs.fileno(), self._pid)
             except OSError:
                 self.close()
                 raise

@@ -120,8 +120,8 @@ def _execute(context: RunContext, queue: CellQueue, options: RunOptions, folder:
 def _shared_folder(store: Store | None) -> Iterator[Path]:
     """What is in it can be computed again: it may be deleted at any time."""
     if store is None:
-        with TemporaryDirectory(prefix="bbh-bench-") as folder:
-            yield Path(folder)
+        with TemporaryDirectory(prefix="bbh-bench-") as temporary:
+            yield Path(temporary)
         return
     folder = store.root / SHARED
     try:
