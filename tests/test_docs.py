@@ -1,11 +1,13 @@
 """Every code block of README and docs is run, as a reader would run it."""
 
+import math
 import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,10 @@ from bbh_bench.cli import main, parser
 from bbh_bench.plugins import load_plugins
 from bbh_bench.publishing.rescore import rescore
 from bbh_bench.records.store import Store
+from bbh_bench.running.checkpoint import Checkpoints
+from bbh_bench.running.clock import FitClock
+from bbh_bench.running.stages import seed_everything
+from bbh_bench.testing import check_method, small_problem
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -52,7 +58,7 @@ def test_each_block_has_a_language_that_a_test_runs():
     kinds = {kind for document in DOCUMENTS for kind, _ in BLOCK.findall(document.read_text())}
     assert kinds <= {"python", "toml", "console", "text"}  # text: a diagram
     assert sorted(README) == ["bbh_bench_mine.py", "pyproject.toml"]
-    assert sorted(EXAMPLES) == ["confident_errors.py", "momentum.py", "odd_digits.py"]
+    assert sorted(EXAMPLES) == ["averaged.py", "confident_errors.py", "momentum.py", "odd_digits.py"]
 
 
 def test_the_plugin_of_the_readme_installs_passes_check_and_has_a_row(tmp_path):
@@ -106,6 +112,46 @@ def example_file(tmp_path):
         return tmp_path / name
 
     return write
+
+
+def test_the_methods_of_the_docs_go_on_after_an_interruption(example_file, tmp_path, cpu):
+    """Both train in the same way, so that they have the same posterior; and an interrupted fit has it too."""
+    plugins = load_plugins(external=False, files=[example_file("averaged.py")])
+    methods = [plugins.methods["averaged"], plugins.methods["own-loop"]]
+    problem = small_problem(epochs=30)
+    outputs = []
+    for method in methods:
+        check_method(method)
+        for stop in (20, None):  # batches until it is interrupted
+            clock = FitClock(cpu)
+            saved = Checkpoints(tmp_path / method.name, {}, 0.0, clock, share=math.inf)
+            seed_everything(0, "fit")
+            progress = Stop(stop)
+            observed = replace(
+                problem, checkpoint=saved.open, network=saved.tracked(problem.network), progress=progress
+            )
+            try:
+                outputs.append(method.fit(observed).sample(1)(problem.x).detach())
+            except InterruptedError:
+                continue
+            assert progress.fractions[0] > 0.2  # it did not start again
+    seed_everything(0, "fit")
+    undisturbed = methods[0].fit(problem).sample(1)(problem.x).detach()
+    assert len(outputs) == 2
+    assert all(each.equal(undisturbed) for each in outputs)
+
+
+class Stop:
+    """Receives the progress of a fit, and interrupts it after some batches of ninety."""
+
+    def __init__(self, batches):
+        self.batches = batches
+        self.fractions = []
+
+    def __call__(self, fraction, loss):
+        self.fractions.append(fraction)
+        if self.batches is not None and fraction * 90 > self.batches:
+            raise InterruptedError
 
 
 def test_the_task_of_the_docs(example_file, tmp_path, monkeypatch):

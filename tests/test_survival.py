@@ -1,0 +1,106 @@
+"""A run that is killed again and again ends with the records of an undisturbed one."""
+
+import os
+import random
+import signal
+import sys
+import time
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+
+from bbh_bench.cli import main
+from bbh_bench.records.store import Store
+
+PLUGIN = Path(__file__).with_name("survival_plugin.py")
+TOKEN = "BBH_BENCH_TEST_OF_SURVIVAL"
+EXECUTORS = {"inline": [], "processes": ["--executor", "processes", "--jobs", "2"]}
+SIGNALS = [signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT]
+KILLS = 20
+LONGEST = 60.0
+"""Seconds that anything may take here."""
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes under /proc")
+
+
+def arguments(records, executor):
+    run = ["run", "--plugin", str(PLUGIN), "--task", "tiny", "--method", "committee,masks,quick", "--seeds", "0,1"]
+    saved = ["--checkpoints", f"{records}-saved", "--checkpoint-every", "0.1s"]
+    return [*run, "--records", str(records), *saved, *EXECUTORS[executor]]
+
+
+def command(records, executor):
+    """The main function of a process: it prints nothing."""
+    os.environ[TOKEN] = str(records)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    os.dup2(1, 2)
+    os._exit(main(arguments(records, executor)))
+
+
+@pytest.fixture(scope="module")
+def server():
+    """Starts processes from one that has loaded torch."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["warmed_up"])
+    return context
+
+
+def wait_for(condition):
+    end = time.monotonic() + LONGEST
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def survivors(records):
+    """Processes that were started by a run on this folder."""
+    mark = f"{TOKEN}={records}".encode()
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark in (process / "environ").read_bytes().split(b"\0") and (process / "cmdline").read_bytes():
+                found.append(process.name)
+        except OSError:  # it has ended
+            continue
+    return found
+
+
+def test_a_run_that_is_killed_twenty_times_has_the_records_of_an_undisturbed_one(server, tmp_path):
+    disturbed, undisturbed = tmp_path / "disturbed", tmp_path / "undisturbed"
+    moments = random.Random(0)
+    codes = []
+    for kill in range(KILLS):
+        executor = list(EXECUTORS)[kill % 2]
+        process = server.Process(target=command, args=(disturbed, executor))
+        process.start()
+        wait_for(lambda: list(disturbed.glob(".claims/**/*.json")) or not process.is_alive())
+        process.join(moments.uniform(0, 1.5))
+        number = SIGNALS[kill // 2 % len(SIGNALS)]
+        if process.is_alive():
+            os.kill(process.pid, number)
+        process.join(LONGEST)
+        codes.append(process.exitcode)
+        wait_for(lambda: not survivors(disturbed))
+    assert -signal.SIGKILL in codes
+    assert {130, 143} & set(codes)
+    for folder in (disturbed, undisturbed):
+        process = server.Process(target=command, args=(folder, "inline"))
+        process.start()
+        process.join(2 * LONGEST)
+        assert process.exitcode == 0
+    compare(Store(disturbed), Store(undisturbed))
+    stored = {path.relative_to(disturbed) for path in disturbed.rglob("*")}
+    assert stored == {path.relative_to(undisturbed) for path in undisturbed.rglob("*")}
+    assert not any(path.name.startswith(".") for path in stored)
+    assert list(Path(f"{disturbed}-saved").iterdir()) == []
+
+
+def compare(store, other):
+    records, others = store.records(), other.records()
+    assert [record.path for record in records] == [record.path for record in others]
+    assert len(records) == 6
+    for record, expected in zip(records, others, strict=True):
+        assert record.finished
+        assert (record.scores, record.curves, record.audit) == (expected.scores, expected.curves, expected.audit)
+        assert record.predictions.sha256 == expected.predictions.sha256
