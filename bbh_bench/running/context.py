@@ -1,6 +1,7 @@
 """What all cells of a run have in common."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -19,6 +20,8 @@ class RunContext:
     provenance: Provenance
     posteriors: PosteriorCache | None = None
     """Where fitted posteriors are stored and looked up. None: nowhere."""
+    scratch: Path | None = None
+    """A folder for arrays that the cells of this run share. None: each cell computes them for itself."""
 
 
 def select_device(name: str) -> torch.device:

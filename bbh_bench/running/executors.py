@@ -53,7 +53,8 @@ def inline(context: RunContext, cells: list[Cell], loaded: Mapping[str, LoadedTa
         for cell in cells:
             observer.cell_started(cell)
             with closing(LineStream(partial(observer.printed, cell), prompts=True)) as lines, redirect_stdout(lines):
-                result = run_cell(context, cell, loaded[cell.task.name], CellObserver(observer, cell))
+                load = partial(loaded.__getitem__, cell.task.name)
+                result = run_cell(context, cell, load, CellObserver(observer, cell))
             yield cell, result
 
 

@@ -107,4 +107,4 @@ def _run(
             warm.enter_context(warmed_up(context, [loaded[cell.task.name]]))
     except Exception as error:  # the run has loaded the same data before it started this process
         return failure(context, cell, error)
-    return run_cell(context, cell, loaded[cell.task.name], messages)
+    return run_cell(context, cell, lambda: loaded[cell.task.name], messages)
