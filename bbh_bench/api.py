@@ -201,6 +201,14 @@ class Stage(Protocol):
         """
         ...
 
+    def shared(self, key: str, compute: Callable[[], Arrays]) -> Arrays:
+        """Arrays that do not depend on the method: ``compute()`` in the first cell that needs them, then read by the others.
+
+        The runner adds the task's fingerprint, the device and the version of torch to ``key``. It must hold everything else
+        that the arrays depend on, such as the run's seed.
+        """
+        ...
+
 
 class LoadedTask(Protocol):
     """A task with its data in memory."""

@@ -11,13 +11,15 @@ from torch import nn
 from bbh_bench.api import Attack, AttackAlgorithm
 from bbh_bench.attacks.audit import audit
 from bbh_bench.attacks.builtin import FGSM, NOISE_LINF, PGD_L2, PGD_LINF, TRANSFER
-from bbh_bench.attacks.evaluate import AttackContext, SurrogateCache, attacked, gradients_reach_inputs, shared
+from bbh_bench.attacks.evaluate import AttackContext, attacked, gradients_reach_inputs, shared, transferred
 from bbh_bench.attacks.gradient import Pgd
+from bbh_bench.attacks.minimum_norm import Boundary
 from bbh_bench.attacks.robustness import robustness
 from bbh_bench.data import stratified
 from bbh_bench.errors import BenchWarning
 from bbh_bench.methods.bbb import Bbb
 from bbh_bench.methods.map import Map
+from bbh_bench.running.shared import SharedArrays
 from bbh_bench.running.stages import Stages, seed_everything
 from bbh_bench.tasks.digits5 import TASK
 
@@ -73,39 +75,64 @@ def test_an_independent_attack_finds_no_more_than_two_points_more(digits5, metho
         assert (predicted == y[chosen]).double().mean() >= accuracy - 0.02
 
 
-def test_transferred_images_are_reused_by_cells_of_the_same_seed_only():
-    task = replace(TINY, attacks=(replace(TRANSFER, images=30), replace(FGSM, epsilons=(0.1,))))
+class CountingMap(Map):
+    """A surrogate that counts its fits."""
+
+    fits = 0
+
+    def fit(self, problem):
+        CountingMap.fits += 1
+        return super().fit(replace(problem, epochs=1))
+
+
+@pytest.fixture
+def counting(monkeypatch):
+    monkeypatch.setattr(CountingMap, "fits", 0)
+    return replace(TRANSFER, images=10, surrogate=CountingMap())
+
+
+def stages(seed, folder):
+    return Stages(seed, CPU, sharing=SharedArrays(folder, {}))
+
+
+def test_transferred_images_are_reused_by_cells_of_the_same_seed_only(tmp_path, counting):
+    task = replace(TINY, attacks=(counting, replace(FGSM, epsilons=(0.1,))))
     loaded = task.load("")
     posterior = QUICK.fit(loaded.problem(CPU))
-    first = loaded.evaluate(posterior, CPU, 0, Stages(0, CPU))
-    assert len(loaded.surrogates) == 1
-    second = loaded.evaluate(posterior, CPU, 0, Stages(0, CPU))
-    assert len(loaded.surrogates) == 1
-    fresh = task.load("").evaluate(posterior, CPU, 0, Stages(0, CPU))
-    other = loaded.evaluate(posterior, CPU, 1, Stages(1, CPU))
-    assert len(loaded.surrogates) == 2
+    first = loaded.evaluate(posterior, CPU, 0, stages(0, tmp_path))
+    second = task.load("").evaluate(posterior, CPU, 0, stages(0, tmp_path))
+    assert CountingMap.fits == 1
+    fresh = loaded.evaluate(posterior, CPU, 0, Stages(0, CPU))
+    other = loaded.evaluate(posterior, CPU, 1, stages(1, tmp_path))
+    assert CountingMap.fits == 3
     for key, value in first.items():
         assert np.array_equal(value, second[key]), key
         assert np.array_equal(value, fresh[key]), key
     assert not np.array_equal(first["attack/transfer/own"], other["attack/transfer/own"])
 
 
-def test_a_surrogate_is_cached_by_attack_seed_and_device(digits5, context):
-    fits = []
+def test_a_surrogate_is_shared_by_attack_and_seed(digits5, context, counting):
+    cell = Stages(0, CPU)
 
-    def problem():
-        fits.append(1)
-        return replace(digits5.problem(CPU), epochs=1)
+    def images(attack, seed):
+        return transferred(context, attack, lambda: digits5.problem(CPU), seed, cell)[0].images
 
-    cache, attack = SurrogateCache(), replace(TRANSFER, images=10)
-    first = cache.craft(context, attack, problem, 0, Stages(0, CPU))
-    assert cache.craft(context, attack, problem, 0, Stages(0, CPU)) is first
-    assert len(fits) == 1
-    assert cache.craft(context, attack, problem, 1, Stages(0, CPU)) is not first
-    assert cache.craft(context, replace(attack, epsilons=(0.1,)), problem, 0, Stages(0, CPU)) is not first
-    assert len(fits) == len(cache) == 3
+    first, again = images(counting, 0), images(counting, 0)
+    assert CountingMap.fits == 1
+    assert all(one.equal(two) for one, two in zip(first, again, strict=True))
+    images(counting, 1)
+    assert CountingMap.fits == 2
+    images(replace(counting, epsilons=(0.1,)), 0)
+    assert CountingMap.fits == 3
     with pytest.raises(ValueError, match="'fgsm' has no surrogate"):
-        cache.craft(context, FGSM, problem, 0, Stages(0, CPU))
+        images(FGSM, 0)
+
+
+def test_the_smallest_perturbations_of_a_surrogate_are_shared_too(digits5, context, counting):
+    attack = replace(counting, epsilons=(0.75,), algorithm=Boundary(steps=5), norm="l2")
+    cell = Stages(0, CPU)
+    crafted = [transferred(context, attack, lambda: digits5.problem(CPU), 0, cell)[0] for _ in range(2)]
+    assert crafted[0].smallest.equal(crafted[1].smallest)
 
 
 def test_the_surrogate_is_another_network_than_that_of_the_row(digits5, context):
@@ -113,7 +140,7 @@ def test_the_surrogate_is_another_network_than_that_of_the_row(digits5, context)
     seed_everything(0, "fit")
     row = Map().fit(digits5.problem(CPU)).network
     attack = replace(TRANSFER, images=50)
-    crafted, surrogate = SurrogateCache().craft(context, attack, lambda: digits5.problem(CPU), 0, Stages(0, CPU))
+    crafted, surrogate = transferred(context, attack, lambda: digits5.problem(CPU), 0, Stages(0, CPU))
     y = context.y[context.index(attack)].numpy()
     with torch.no_grad():
         predicted = np.stack([row(images).argmax(1).numpy() for images in crafted.images])
@@ -225,9 +252,7 @@ def test_the_check_for_gradients_changes_no_random_numbers_of_the_attacks(digits
     posterior = Bbb().fit(replace(digits5.problem(CPU), epochs=1))
     checked = loaded.evaluate(posterior, CPU, 0, Stages(0, CPU))
     context = AttackContext(*loaded.data.test, classes=5, bounds=(0.0, 1.0), samples=8, attacked=40, device=CPU)
-    unchecked = attacked(
-        context, posterior, task.attacks, SurrogateCache(), lambda: loaded.problem(CPU), 0, Stages(0, CPU)
-    )
+    unchecked = attacked(context, posterior, task.attacks, lambda: loaded.problem(CPU), 0, Stages(0, CPU))
     assert unchecked
     for key, value in unchecked.items():
         assert np.array_equal(value, checked[key]), key

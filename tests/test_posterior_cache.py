@@ -14,12 +14,15 @@ from bbh_bench.methods.bbh import LAYER_WISE, SINGLE, SLICED
 from bbh_bench.methods.dropout import Dropout
 from bbh_bench.methods.ensemble import Ensemble
 from bbh_bench.methods.mnf import Mnf
+from bbh_bench.running.clock import Part
 from bbh_bench.running.posterior_cache import Fit, PosteriorCache, fit_key
 from bbh_bench.running.runner import run_cell
 from bbh_bench.running.stages import seed_everything
 from bbh_bench.testing import small_problem
 
 METHODS = [QUICK, Ensemble(members=2), Dropout(), Bbb(), Mnf(), LAYER_WISE, SLICED, SINGLE]
+KEY = {"name": "some", "seed": 0, "source": "a"}
+PARTS = [Part(1.0, 0.9, [0.1]), Part(2.0, 1.8, [0.2])]
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
@@ -28,9 +31,9 @@ def test_a_cached_posterior_samples_the_same_networks(tmp_path, cpu, method):
     problem = small_problem(epochs=2)
     posterior = method.fit(problem)
     provenance = context().provenance
-    PosteriorCache(tmp_path).put("key", Fit(posterior, 1.0, [0.1], 5, provenance))
-    cached = PosteriorCache(tmp_path).get("key", cpu)
-    assert (cached.seconds, cached.reference, cached.peak_memory, cached.provenance) == (1.0, [0.1], 5, provenance)
+    PosteriorCache(tmp_path).put(KEY, Fit(posterior, PARTS, 5, provenance))
+    cached = PosteriorCache(tmp_path).get(KEY, cpu)
+    assert (cached.parts, cached.peak_memory, cached.provenance) == (PARTS, 5, provenance)
     assert cached.posterior.parameters == posterior.parameters
     outputs = []
     for each in (posterior, cached.posterior):
@@ -57,7 +60,7 @@ def test_the_key_changes_with_what_the_fit_depends_on():
         fit_key(replace(problem, x=problem.x + 1e-6), cell, "2"),
         fit_key(replace(problem, y=problem.y.flip(0)), cell, "2"),
     ]
-    assert len(set(keys)) == len(keys)
+    assert all(keys.count(key) == 1 for key in keys)
     assert fit_key(small_problem(), cell, "2") == keys[0]
     evaluation = replace(TINY, attacks=(), samples=5, title="another").describe()
     assert fit_key(problem, replace(cell, task_description=evaluation), "2") == keys[0]  # what comes after the fit
@@ -66,9 +69,9 @@ def test_the_key_changes_with_what_the_fit_depends_on():
 def test_a_second_run_finds_the_posterior_and_records_who_fitted_it(tmp_path):
     bench, cell = context(posteriors=PosteriorCache(tmp_path)), planned(TINY, QUICK)
     loaded = TINY.load(Path())
-    first = run_cell(bench, cell, loaded, NoProgress()).record
+    first = run_cell(bench, cell, lambda: loaded, NoProgress()).record
     again = replace(bench, provenance=changed(bench.provenance, command="another", commit="another"))
-    second = run_cell(again, cell, loaded, NoProgress()).record
+    second = run_cell(again, cell, lambda: loaded, NoProgress()).record
     assert second.scores == first.scores
     assert (first.provenance.fit, second.provenance.command) == (None, "another")
     assert second.provenance.fit.command == first.provenance.command
@@ -76,24 +79,43 @@ def test_a_second_run_finds_the_posterior_and_records_who_fitted_it(tmp_path):
     assert second.cost["fit/seconds"] == first.cost["fit/seconds"]
     assert second.cost["fit/relative"] == first.cost["fit/relative"]
     assert "stage/fit/seconds" not in second.cost
-    edited = run_cell(again, replace(cell, source="edited"), loaded, NoProgress()).record
+    edited = run_cell(again, replace(cell, source="edited"), lambda: loaded, NoProgress()).record
     assert edited.provenance.fit is None  # fitted again
 
 
+def only_file(folder):
+    (path,) = folder.iterdir()
+    return path
+
+
 def test_a_broken_file_says_what_to_do(tmp_path, cpu):
-    (tmp_path / "key.pt").write_bytes(b"nothing")
+    PosteriorCache(tmp_path).put(KEY, Fit(None, PARTS, 5, None))
+    only_file(tmp_path).write_bytes(b"nothing")
     with pytest.raises(BenchError, match="Delete it"):
-        PosteriorCache(tmp_path).get("key", cpu)
-    assert PosteriorCache(tmp_path).get("other", cpu) is None
+        PosteriorCache(tmp_path).get(KEY, cpu)
+    assert PosteriorCache(tmp_path).get(KEY | {"seed": 1}, cpu) is None
+
+
+def test_a_posterior_of_another_fit_under_the_right_file_name_is_refused(tmp_path, cpu):
+    PosteriorCache(tmp_path).put(KEY, Fit(None, PARTS, 5, None))
+    right = only_file(tmp_path)
+    right.unlink()
+    PosteriorCache(tmp_path).put(KEY | {"seed": 1, "source": "b"}, Fit(None, PARTS, 5, None))
+    only_file(tmp_path).rename(right)
+    with pytest.raises(BenchError, match=r"is that of another fit \(another seed, source\)\. Delete it"):
+        PosteriorCache(tmp_path).get(KEY, cpu)
+    torch.save(Fit(None, PARTS, 5, None), right)  # without its key
+    with pytest.raises(BenchError, match="does not say which fit it is of"):
+        PosteriorCache(tmp_path).get(KEY, cpu)
 
 
 def test_a_posterior_that_cannot_be_pickled_costs_a_warning_only(tmp_path):
     with pytest.warns(BenchWarning, match="cannot be stored"):
-        PosteriorCache(tmp_path).put("key", Fit(lambda n: None, 1.0, [0.1], 5, None))
+        PosteriorCache(tmp_path).put(KEY, Fit(lambda n: None, PARTS, 5, None))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_fit_is_not_lost_with_its_folder(tmp_path):
     (tmp_path / "a-file").write_text("")
     with pytest.warns(BenchWarning, match="cannot be stored"):
-        PosteriorCache(tmp_path / "a-file").put("key", Fit(torch.zeros(1), 1.0, [0.1], 5, None))
+        PosteriorCache(tmp_path / "a-file").put(KEY, Fit(torch.zeros(1), PARTS, 5, None))

@@ -41,7 +41,7 @@ def plugins():
 def results():
     """A finished cell, and a failed one."""
     loaded, bench = TINY.load(Path()), context()
-    return [run_cell(bench, planned(TINY, method), loaded, NoProgress()) for method in (QUICK, Failing())]
+    return [run_cell(bench, planned(TINY, method), lambda: loaded, NoProgress()) for method in (QUICK, Failing())]
 
 
 @pytest.fixture
@@ -256,7 +256,7 @@ def test_an_attack_of_the_tasks_own_need_not_be_registered(plugins, tmp_path):
     own = replace(NOISE_LINF, name="own-noise", epsilons=(0.1,))
     task = replace(TINY, name="own", attacks=(*TINY.attacks, own))
     store = Store(tmp_path / "runs")
-    result = run_cell(context(), planned(task, QUICK), task.load(Path()), NoProgress())
+    result = run_cell(context(), planned(task, QUICK), lambda: task.load(Path()), NoProgress())
     store.put(result.record, result.arrays)
     tasks = Registry("task", {"own": Registered(task, "tests", task.title)})
     assert publish(store.root, tmp_path / "board", [], [], False, replace(plugins, tasks=tasks)).published == 1

@@ -42,7 +42,7 @@ QUICK = replace(toy.TASK, epochs=30, samples=20)
 def results():
     loaded, bench = QUICK.load(Path()), context()
     methods = [Map(name="a", lr=0.01), Dropout(name="b", lr=0.01)]
-    return [run_cell(bench, planned(QUICK, method), loaded, NoProgress()) for method in methods]
+    return [run_cell(bench, planned(QUICK, method), lambda: loaded, NoProgress()) for method in methods]
 
 
 def test_a_cell_of_the_runner_and_its_figure(results, tmp_path):

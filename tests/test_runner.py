@@ -30,7 +30,7 @@ def loaded():
 
 
 def run(bench, loaded, method=QUICK, seed=0, task=TINY):
-    return run_cell(bench, planned(task, method, seed), loaded, NoProgress())
+    return run_cell(bench, planned(task, method, seed), lambda: loaded, NoProgress())
 
 
 def record_of(*arguments, **named):

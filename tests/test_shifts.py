@@ -95,7 +95,7 @@ def test_a_shift_becomes_a_curve(cpu, metrics):
     assert list(curve) == ["angle, degrees", "entropy", "mutual_information", "accuracy"]
     assert curve["angle, degrees"] == [0, 90]
     predictions = read_shifts(arrays)["rotation"].predictions
-    labels = loaded.shifted["rotation"].labels.numpy()
+    labels = few.apply(*loaded.data.test).labels.numpy()
     for k in (0, 1):
         part = slice(6 * k, 6 * k + 6)
         assert curve["entropy"][k] == pytest.approx(predictions.entropy[part].mean())

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from bbh_bench.running.provenance import command, package, provenance
-from bbh_bench.running.runner import warmed_up
+from bbh_bench.running.runner import collection_frozen
 from bbh_bench.running.stages import Stages, seed_everything, stream
 
 
@@ -41,7 +41,7 @@ def test_garbage_collection_is_as_before_after_a_run():
     from helpers import context
 
     before = gc.get_freeze_count()
-    with warmed_up(context(), []):
+    with collection_frozen():
         assert gc.get_freeze_count() > before
     assert gc.get_freeze_count() == 0
 

@@ -50,40 +50,40 @@ class AttackContext:
         return predict(networks, x, self.device, self.classes)["log_odds"].argmax(1).astype(np.uint8)
 
 
-class SurrogateCache:
-    """Adversarial examples of transfer attacks, which are the same for all posteriors of a task, seed and device.
+def transferred(
+    context: AttackContext, attack: Attack, problem: Callable[[], Problem], seed: int, stage: Stage
+) -> ExamplesAndClasses:
+    """Adversarial examples of a transfer attack, which are the same for all posteriors of a task, seed and device.
 
-    Create one for each loaded task: its keys do not contain the data.
+    The networks of ``attack.surrogate`` are attacked, fitted to ``problem()`` in a stage of its own by the first cell that
+    needs them. ``seed`` is the run's. Raises ``ValueError`` if the attack has no surrogate.
     """
+    surrogate = attack.surrogate
+    if surrogate is None:
+        raise ValueError(f"the attack '{attack.name}' has no surrogate")
 
-    def __init__(self) -> None:
-        self._crafted: dict[tuple[str, int, str], ExamplesAndClasses] = {}
+    def compute() -> Arrays:
+        return _to_arrays(*_craft(context, attack, surrogate.fit(problem()).sample(attack.samples)))
 
-    def __len__(self) -> int:
-        return len(self._crafted)
+    with stage(f"surrogate/{attack.name}"):
+        key = json.dumps({"attack": describe(attack), "seed": seed}, sort_keys=True)
+        return _from_arrays(stage.shared(key, compute))
 
-    def craft(
-        self, context: AttackContext, attack: Attack, problem: Callable[[], Problem], seed: int, stage: Stage
-    ) -> ExamplesAndClasses:
-        """Attack the networks of ``attack.surrogate``, fitted to ``problem()`` in a stage of its own.
 
-        ``seed`` is the run's. Raises ``ValueError`` if the attack has no surrogate.
-        """
-        if attack.surrogate is None:
-            raise ValueError(f"the attack '{attack.name}' has no surrogate")
-        key = json.dumps(describe(attack)), seed, str(context.device)
-        with stage(f"surrogate/{attack.name}"):
-            if key not in self._crafted:
-                surrogate = attack.surrogate.fit(problem())
-                self._crafted[key] = _craft(context, attack, surrogate.sample(attack.samples))
-            return self._crafted[key]
+def _to_arrays(crafted: AdversarialExamples, classes: np.ndarray) -> Arrays:
+    smallest = {} if crafted.smallest is None else {"smallest": crafted.smallest.numpy()}
+    return {"images": torch.stack(list(crafted.images)).numpy(), "classes": classes} | smallest
+
+
+def _from_arrays(arrays: Arrays) -> ExamplesAndClasses:
+    smallest = torch.from_numpy(arrays["smallest"]) if "smallest" in arrays else None
+    return AdversarialExamples(list(torch.from_numpy(arrays["images"])), smallest), arrays["classes"]
 
 
 def attacked(
     context: AttackContext,
     posterior: Posterior,
     attacks: Iterable[Attack],
-    surrogates: SurrogateCache,
     problem: Callable[[], Problem],
     seed: int,
     stage: Stage,
@@ -98,7 +98,7 @@ def attacked(
     audited = next((attack for attack in attacks if _can_be_audited(attack)), None)
     for attack in attacks:
         if attack.surrogate is not None:
-            crafted, classes = surrogates.craft(context, attack, problem, seed, stage)
+            crafted, classes = transferred(context, attack, problem, seed, stage)
         else:
             with stage(f"attack/{attack.name}", images=len(context.index(attack))):
                 crafted, classes = _craft(context, attack, posterior.sample(attack.samples))

@@ -66,6 +66,9 @@ class LineDisplay:
         """Write it."""
         self._lines.write(text)
 
+    def waiting(self, cells: int) -> None:
+        """Ignored."""
+
     def cell_finished(self, cell: Cell, result: Result, stored: bool) -> None:
         """Write how it ended."""
         self._lines.finished(cell, result, stored)
@@ -103,6 +106,9 @@ class BarDisplay:
     def printed(self, cell: Cell, text: str) -> None:
         """Write it above the bar."""
         self._lines.write(text)
+
+    def waiting(self, cells: int) -> None:
+        """Ignored."""
 
     def cell_finished(self, cell: Cell, result: Result, stored: bool) -> None:
         """Remove the bar and write how the cell ended."""
@@ -147,6 +153,9 @@ class ProcessDisplay:
     def printed(self, cell: Cell, text: str) -> None:
         """Write it, with the name of the cell: several cells may print."""
         self._lines.write(f"{cell}: {text}")
+
+    def waiting(self, cells: int) -> None:
+        """Ignored."""
 
     def cell_finished(self, cell: Cell, result: Result, stored: bool) -> None:
         """Write how it ended."""

@@ -25,7 +25,7 @@ class RunContext:
     checkpoints: CheckpointFolder | None = None
     """Where fits are saved while they go on. None: nowhere."""
     scratch: Path | None = None
-    """A folder for what the cells of a run share."""
+    """A folder for arrays that the cells of this run share. None: each cell computes them for itself."""
     originals: Originals | None = None
     """What a method must not replace. None: not known yet."""
 

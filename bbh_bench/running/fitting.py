@@ -1,42 +1,112 @@
 """Fits a method, or loads its posterior from the cache."""
 
+import threading
+import time
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import msgspec
+from tqdm import TMonitor
 
 from bbh_bench.api import Posterior, Problem
 from bbh_bench.errors import BenchWarning, ContractError
 from bbh_bench.running.cell import Cell
+from bbh_bench.running.clock import FitClock
 from bbh_bench.running.context import RunContext
-from bbh_bench.running.cost import PeakMemory, reference_steps
+from bbh_bench.running.memory import PeakMemory
 from bbh_bench.running.posterior_cache import Fit, fit_key
 from bbh_bench.running.provenance import now
+from bbh_bench.running.reference import InterleavedProgress, Reference
 from bbh_bench.running.stages import Stages
+
+GRACE = 1.0
+"""Seconds that a thread which a method has started gets to end after the fit."""
 
 
 def fit(
-    context: RunContext, cell: Cell, problem: Problem, stages: Stages, memory: PeakMemory, before: list[float]
-) -> tuple[Fit, list[float]]:
-    """The posterior of a cell, and the latest timings of the reference workload.
+    context: RunContext,
+    cell: Cell,
+    problem: Problem,
+    stages: Stages,
+    memory: PeakMemory,
+    reference: Reference,
+    report: Callable[[float, float], None],
+) -> Fit:
+    """The posterior of a cell, with the costs of its fit. ``report`` receives its progress.
 
-    ``before``: timings just before the fit. Raises what the method raises, and ``ContractError``.
+    Raises what the method raises, and ``ContractError``.
     """
-    cache, key = context.posteriors, ""
-    if cache is not None:
-        key = fit_key(problem, cell, context.provenance.packages.get("torch"))
-        cached = cache.get(key, context.device)
-        if cached is not None:
-            return cached, before
-    with stages("fit"):
-        posterior = cell.method.fit(problem)
+    cache = context.posteriors
+    if cache is None:
+        return _fit(context, cell, problem, stages, memory, reference, report)
+    key = fit_key(problem, cell, context.provenance.packages.get("torch"))
+    cached = cache.get(key, context.device)
+    if cached is not None:
+        return cached
+    fitted = _fit(context, cell, problem, stages, memory, reference, report)
+    cache.put(key, replace(fitted, provenance=msgspec.structs.replace(context.provenance, started=now())))
+    return fitted
+
+
+def _fit(
+    context: RunContext,
+    cell: Cell,
+    problem: Problem,
+    stages: Stages,
+    memory: PeakMemory,
+    reference: Reference,
+    report: Callable[[float, float], None],
+) -> Fit:
+    """Fit, with the reference workload before, during and after."""
+    clock = FitClock(problem.x.device)
+    clock.reference.append(reference.block().processor_seconds)
+    observed = replace(problem, progress=InterleavedProgress(reference, clock, report))
+    if context.checkpoints is not None:
+        saved = context.checkpoints.open(cell, context.provenance.packages.get("torch"), context.device, clock)
+        observed = replace(observed, checkpoint=saved.open, network=saved.tracked(problem.network))
+    with stages("fit"), no_thread_left():
+        clock.start()
+        posterior = cell.method.fit(observed)
+        clock.stop()
+    clock.reference.append(reference.block().processor_seconds)
     check_posterior(posterior)
-    after = reference_steps(problem)
-    fitted = Fit(posterior, stages.seconds["fit"], before + after, memory.bytes(), None)
-    if cache is not None:
-        provenance = msgspec.structs.replace(context.provenance, started=now())
-        cache.put(key, replace(fitted, provenance=provenance))
-    return fitted, after
+    parts = clock.parts()
+    stages.seconds["fit"] = parts[-1].seconds  # without the reference workload
+    stages.processor_seconds["fit"] = parts[-1].processor_seconds
+    data = sum(tensor.element_size() * tensor.nelement() for tensor in (problem.x, problem.y))
+    return Fit(posterior, parts, memory.bytes() + data, None)
+
+
+@contextmanager
+def no_thread_left() -> Iterator[None]:
+    """Raise ``ContractError`` if a thread that was started inside goes on afterwards; warn if it is a daemon.
+
+    It would take processor time from what comes next, and could change its random numbers.
+    """
+    before = set(threading.enumerate())
+    yield
+    started = [thread for thread in threading.enumerate() if thread not in before and not _harmless(thread)]
+    deadline = time.monotonic() + GRACE
+    for thread in started:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    alive = [thread for thread in started if thread.is_alive()]
+    if not alive:
+        return
+    names = ", ".join(f"'{thread.name}'" for thread in alive)
+    if any(not thread.daemon for thread in alive):
+        raise ContractError(f"fit() left threads that go on: {names}. End and join them before fit returns.")
+    warnings.warn(
+        f"fit left daemon threads that go on: {names}. They can change times and random numbers of what follows",
+        BenchWarning,
+        stacklevel=3,
+    )
+
+
+def _harmless(thread: threading.Thread) -> bool:
+    """Whether torch started it, which Python sees as a dummy, or a progress bar of tqdm, which wakes every ten seconds."""
+    return isinstance(thread, threading._DummyThread | TMonitor)
 
 
 def check_posterior(posterior: Posterior) -> None:

@@ -6,6 +6,7 @@ A posterior is found by everything that its fit depended on, including the sourc
 import hashlib
 import json
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,12 @@ from bbh_bench.records.identity import describe
 from bbh_bench.records.record import Provenance
 from bbh_bench.records.store import atomically
 from bbh_bench.running.cell import Cell
+from bbh_bench.running.clock import Part
+
+FORMAT = 2
+"""Of the files: raise it when a file of before could be misunderstood."""
+FitKey = Mapping[str, object]
+"""Everything that a fit depends on: JSON values, see ``fit_key``."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +32,7 @@ class Fit:
     """A posterior, and what it cost to fit it."""
 
     posterior: Posterior
-    seconds: float
-    reference: list[float]
-    """Seconds of the steps of the reference workload, before and after the fit."""
+    parts: list[Part]
     peak_memory: int
     """In bytes."""
     provenance: Provenance | None
@@ -40,26 +45,37 @@ class PosteriorCache:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def get(self, key: str, device: torch.device) -> Fit | None:
-        """The posterior of this key, on the device, or None. Raises ``BenchError`` if its file cannot be read."""
+    def get(self, key: FitKey, device: torch.device) -> Fit | None:
+        """The posterior of this key, on the device, or None.
+
+        Raises ``BenchError`` if its file cannot be read, or holds the posterior of another key.
+        """
         path = self._path(key)
         if not path.exists():
             return None
         try:
-            fit: Fit = torch.load(path, map_location=device, weights_only=False)
+            content = torch.load(path, map_location=device, weights_only=False)
         except Exception as error:  # unpickling may raise anything
             raise BenchError(
                 f"The cached posterior '{path}' cannot be read ({type(error).__name__}: {error}). Delete it; its cell is then "
                 "fitted again."
             ) from error
-        return fit
+        match content:
+            case {"key": stored, "fit": Fit() as fit} if stored == key:
+                return fit
+            case {"key": dict(stored)}:
+                differing = [name for name in key if stored.get(name) != key[name]]
+                reason = f"is that of another fit (another {', '.join(differing)})" if differing else "is incomplete"
+            case _:
+                reason = "does not say which fit it is of"
+        raise BenchError(f"The cached posterior '{path}' {reason}. Delete it; its cell is then fitted again.")
 
-    def put(self, key: str, fit: Fit) -> None:
+    def put(self, key: FitKey, fit: Fit) -> None:
         """Store it, as a whole or not at all. Warns if that is impossible: the cell then goes on without it."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with atomically(self._path(key)) as scratch:
-                torch.save(fit, scratch)
+                torch.save({"key": dict(key), "fit": fit}, scratch)
         except Exception as error:  # pickling may raise anything
             warnings.warn(
                 f"the posterior cannot be stored; another attack will need another fit ({type(error).__name__}: {error})",
@@ -67,13 +83,16 @@ class PosteriorCache:
                 stacklevel=2,
             )
 
-    def _path(self, key: str) -> Path:
-        return self.folder / f"{key}.pt"
+    def _path(self, key: FitKey) -> Path:
+        digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+        return self.folder / f"{key['name']}-seed{key['seed']}-{digest[:16]}.pt"
 
 
-def fit_key(problem: Problem, cell: Cell, torch_version: str | None) -> str:
-    """A file name for everything that a fit depends on: method, its source, data, network, budget, seed, device, versions."""
-    depends = {
+def fit_key(problem: Problem, cell: Cell, torch_version: str | None) -> FitKey:
+    """Everything that a fit depends on: method, its source, data, network, budget, seed, device, versions."""
+    return {
+        "format": FORMAT,
+        "name": cell.method.name,
         "method": describe(cell.method),
         "source": cell.source,
         "package": [cell.package.name, cell.package.version],
@@ -85,8 +104,6 @@ def fit_key(problem: Problem, cell: Cell, torch_version: str | None) -> str:
         "seed": cell.seed,
         "device": problem.x.device.type,
     }
-    digest = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
-    return f"{cell.method.name}-seed{cell.seed}-{digest[:16]}"
 
 
 def _digest(x: Tensor) -> str:

@@ -5,25 +5,27 @@ import math
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import replace
-from importlib import import_module
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 import msgspec
+import torch
 
 from bbh_bench.api import Arrays, LoadedTask, Scored
 from bbh_bench.data import sealed
-from bbh_bench.errors import BenchWarning, ContractError, location
+from bbh_bench.errors import BenchWarning, ContractError, Terminated, location
 from bbh_bench.records.identity import describe, hyperparameters
 from bbh_bench.records.record import SCHEMA, Failure, MethodInfo, Record, TaskInfo
 from bbh_bench.running.cell import Cell, Result
 from bbh_bench.running.context import RunContext
-from bbh_bench.running.cost import PeakMemory, costs, reference_steps
+from bbh_bench.running.cost import costs
 from bbh_bench.running.fitting import fit, parameters
+from bbh_bench.running.memory import PeakMemory
 from bbh_bench.running.posterior_cache import Fit
 from bbh_bench.running.provenance import now
+from bbh_bench.running.reference import Reference, Step
+from bbh_bench.running.shared import SharedArrays
 from bbh_bench.running.stages import Stages, cpu_threads, seed_everything
 
 
@@ -40,7 +42,11 @@ class CellProgress(Protocol):
 
 
 def run_cell(context: RunContext, cell: Cell, load: Callable[[], LoadedTask], progress: CellProgress) -> Result:
-    """Fit, evaluate and score. If anything raises, the record is that of a failure, with the traceback."""
+    """Fit, evaluate and score. If anything raises, the record is that of a failure, with the traceback.
+
+    ``load`` returns the cell's task with its data. It is called before the fit, for the training data, and again after it:
+    while the method fits, the process has no test data, unless the caller of this function keeps some.
+    """
     record = _unfinished_record(context, cell)
     start = time.perf_counter()
     try:
@@ -63,7 +69,7 @@ def run_cell(context: RunContext, cell: Cell, load: Callable[[], LoadedTask], pr
             provenance=msgspec.structs.replace(record.provenance, hardware=hardware, fit=fitted.provenance),
         )
         record.to_json()  # what cannot be stored must fail here
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Terminated):
         raise
     except BaseException as error:  # whatever a method raises is a failure of its cell, not of the run
         return failure(context, cell, error)
@@ -71,14 +77,25 @@ def run_cell(context: RunContext, cell: Cell, load: Callable[[], LoadedTask], pr
 
 
 def failure(context: RunContext, cell: Cell, error: BaseException) -> Result:
-    """The result of a cell that raised ``error``."""
+    """The result of a cell that raised ``error``, which may be an exception whose text cannot be shown."""
+    package = type(cell.method).__module__.partition(".")[0]
     what = Failure(
         type=type(error).__name__,
-        message=str(error),
-        location=location(error, type(cell.method).__module__.partition(".")[0]),
-        traceback="".join(traceback.format_exception(error)),
+        message=_text(lambda: str(error)),
+        location=_text(lambda: location(error, package)),
+        traceback=_text(lambda: "".join(traceback.format_exception(error))),
     )
     return Result(msgspec.structs.replace(_unfinished_record(context, cell), error=what), {})
+
+
+def _text(show: Callable[[], str]) -> str:
+    """What ``show`` returns, with characters that a file can hold. If it raises, a text that says so."""
+    try:
+        return show().encode(errors="backslashreplace").decode()
+    except (KeyboardInterrupt, Terminated):
+        raise
+    except BaseException as error:
+        return f"<its text cannot be shown: {type(error).__name__}>"
 
 
 @contextmanager
@@ -144,46 +161,61 @@ def _measure(
     context: RunContext, cell: Cell, load: Callable[[], LoadedTask], progress: CellProgress
 ) -> tuple[Fit, Arrays, dict[str, float], float]:
     """The fit, the arrays from which scores are computed, the cost columns, and the seconds of all stages together."""
-    memory = PeakMemory(context.device)
-    problem = replace(load().problem(context.device), progress=progress.fitting)
-    stages = Stages(cell.seed, context.device, progress.stage)
+    problem = load().problem(context.device)  # nothing refers to the loaded task from here on
+    steps = problem.steps
     seed_everything(cell.seed, "reference")
-    before = reference_steps(problem)
-    with sealed(f"method '{cell.method.name}'"):
-        fitted, latest = fit(context, cell, problem, stages, memory, before)
-        if context.originals:
-            context.originals.check(f"method '{cell.method.name}'")
-    loaded = load()
-    with sealed(f"method '{cell.method.name}'"):
+    reference = Reference(problem)
+    timings: list[Step] = []
+
+    def begin(stage: str) -> None:
+        progress.stage(stage)
+        if timings and time.perf_counter() >= reference.due:
+            timings.append(reference.block())
+
+    user = f"method '{cell.method.name}'"
+    memory = PeakMemory(context.device)
+    stages = Stages(cell.seed, context.device, begin, _sharing(context, cell), memory)
+    with sealed(user), unreplaced(context, user):
+        fitted = fit(context, cell, problem, stages, memory, reference, progress.fitting)
+    del problem
+    with memory.excluded():
+        loaded = load()
+    timings.append(reference.block())
+    with sealed(user), unreplaced(context, user):
         arrays = loaded.evaluate(fitted.posterior, context.device, cell.seed, stages)
-    reference = latest + reference_steps(problem)
-    cost = costs(stages, reference, problem, fitted, parameters(fitted.posterior))
+    timings.append(reference.block())
+    cost = costs(stages, timings, steps, fitted.parts, parameters(fitted.posterior))
     cost["peak_memory_bytes"] = max(fitted.peak_memory, memory.bytes())
     return fitted, arrays, cost, sum(stages.seconds.values())
 
 
-@contextmanager
-def warmed_up(context: RunContext, loaded: Iterable[LoadedTask]) -> Iterator[None]:
-    """Import and compile, before the first clock starts, what the first cell alone would pay for otherwise.
+def _sharing(context: RunContext, cell: Cell) -> SharedArrays:
+    """What the cells of a task share: on other versions, processors or threads, the last bits could differ."""
+    identity = {
+        "task": [cell.task.name, cell.fingerprint],
+        "device": str(context.device),
+        "torch": torch.__version__,
+        "processor": [torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()],
+    }
+    return SharedArrays(context.scratch, identity)
 
-    Inside, objects that exist already are exempt from garbage collection: a collection before each cell would otherwise take
-    longer than the attacks of a small cell.
-    """
-    for module in ("foolbox", "scipy.stats", "sklearn.metrics", "torchmetrics.functional.classification"):
-        import_module(module)
-    for task in loaded:
-        with suppress(Exception):  # a task that cannot even do this fails in its cells, where it is recorded
-            reference_steps(task.problem(context.device), steps=1)
-    gc.collect()
-    gc.freeze()
+
+@contextmanager
+def unreplaced(context: RunContext, user: str) -> Iterator[None]:
+    """Put back, at the end, what the method has replaced inside. Raises ``ContractError`` if it was something."""
     try:
         yield
     finally:
-        gc.unfreeze()
+        if context.originals is not None:
+            context.originals.check(user)
 
 
 @contextmanager
 def collection_frozen() -> Iterator[None]:
+    """Inside, objects that exist already are exempt from garbage collection.
+
+    A collection before each cell would otherwise take longer than the attacks of a small cell.
+    """
     gc.collect()
     gc.freeze()
     try:

@@ -8,16 +8,19 @@ import hashlib
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import torch
 
+from bbh_bench.api import Arrays
+from bbh_bench.running.clock import processor_seconds, synchronise
+from bbh_bench.running.memory import PeakMemory
+from bbh_bench.running.settings import settings_restored
+from bbh_bench.running.shared import SharedArrays
 
-def synchronise(device: torch.device) -> None:
-    """Wait until the device has finished all queued work: otherwise the clock would not measure a GPU's time."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+SURROGATE = "surrogate/"
+"""Names of stages that begin so are not part of the method's own cost."""
 
 
 def seed_everything(*parts: object) -> None:
@@ -49,42 +52,55 @@ def cpu_threads(n: int | None) -> Iterator[int]:
         torch.set_num_threads(before)
 
 
-@contextmanager
-def torch_settings_restored() -> Iterator[None]:
-    """Restore torch's global settings at the end: what a method changes must not reach other stages and cells."""
-    dtype, gradients, device = torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_default_device()
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(dtype)
-        if torch.get_default_device() != device:
-            torch.set_default_device(None if device.type == "cpu" else device)  # None: no device context is active
-        torch.set_grad_enabled(gradients)
-        torch.use_deterministic_algorithms(deterministic)
-
-
 class Stages:
-    """Opens the stages of one cell: ``with stages("fit"): ...``. Adds up seconds and images by name."""
+    """Opens the stages of one cell: ``with stages("fit"): ...``. Adds up times and images by name. It is an ``api.Stage``.
 
-    def __init__(self, seed: int, device: torch.device, announce: Callable[[str], None] = lambda name: None) -> None:
+    ``announce`` gets the name of each stage before it begins. ``sharing`` holds what cells have in common; without it, only
+    calls of this object share. ``memory`` does not count the stages ``surrogate/...``.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        device: torch.device,
+        announce: Callable[[str], None] = lambda name: None,
+        sharing: SharedArrays | None = None,
+        memory: PeakMemory | None = None,
+    ) -> None:
         self.seconds: dict[str, float] = {}
+        """Wall time of each stage."""
+        self.processor_seconds: dict[str, float] = {}
+        """Processor time of each stage: see ``clock.processor_seconds``."""
         self.images: dict[str, int] = {}
         self._seed = seed
         self._device = device
         self._announce = announce
+        self._sharing = sharing or SharedArrays(None, {})
+        self._memory = memory
 
     @contextmanager
     def __call__(self, name: str, images: int = 0) -> Iterator[None]:
-        """Seed the generators, synchronise the device at both ends, and add seconds and images to ``name``."""
+        """Seed the generators, synchronise the device at both ends, and add times and images to ``name``."""
         self._announce(name)
-        seed_everything(self._seed, stream(name))
-        synchronise(self._device)
-        start = time.perf_counter()
-        try:
-            with torch_settings_restored():
-                yield
+        uncounted = self._memory is not None and name.startswith(SURROGATE)
+        with self._memory.excluded() if self._memory is not None and uncounted else nullcontext():
+            seed_everything(self._seed, stream(name))
             synchronise(self._device)
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
-            self.images[name] = self.images.get(name, 0) + images
+            start, processor_start = time.perf_counter(), processor_seconds(self._device)
+            try:
+                with settings_restored():
+                    yield
+                synchronise(self._device)
+            finally:
+                processor = processor_seconds(self._device) - processor_start
+                self.record(name, time.perf_counter() - start, processor, images)
+
+    def record(self, name: str, seconds: float, processor_seconds: float, images: int = 0) -> None:
+        """Add to the totals of a stage."""
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+        self.processor_seconds[name] = self.processor_seconds.get(name, 0.0) + processor_seconds
+        self.images[name] = self.images.get(name, 0) + images
+
+    def shared(self, key: str, compute: Callable[[], Arrays]) -> Arrays:
+        """See ``api.Stage``."""
+        return self._sharing.get(key, compute)

@@ -138,8 +138,8 @@ def not_importable(cell: Cell, reason: str) -> ContractError:
 def answer(connection: Connection, context: RunContext, settings: WorkerSettings) -> None:
     """The main function of the process of one cell: receive it, run it, answer once, and end the process.
 
-    All messages are ``(nonce, name, values...)``. The nonce comes with the cell. The first one is ``("started",)``, the last one
-    ``("result", path, result)``, with the path of the cell's record, or ``("unreadable", reason)``.
+    All messages are ``(nonce, name, values...)``. The nonce comes with the cell. The first one is ``("started",)``, the last
+    one ``("result", path, result)``, with the path of the cell's record, or ``("unreadable", reason)``.
     """
     code = 1
     try:

@@ -1,5 +1,6 @@
 """Classification tasks. A data set is one object of this kind; the posteriors of all methods are evaluated in the same way."""
 
+import json
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -134,9 +135,8 @@ class ClassificationTask:
         return replace(self, extra_attacks=tuple(attack for attack in attacks if attack.name not in own))
 
     def load(self, folder: Path) -> "LoadedClassification":
-        """Read and check the data, and create the shifted test images. Raises ``DataError``."""
-        data = self.source.load(folder)
-        return LoadedClassification(self, data, {shift.name: shift.apply(*data.test) for shift in self.shifts})
+        """Read and check the data. Raises ``DataError``."""
+        return LoadedClassification(self, self.source.load(folder))
 
     def score(self, arrays: Arrays, metrics: Iterable[Metric]) -> Scored:
         """Scores of predictions, curves of attacks, and the audit, from stored arrays."""
@@ -147,14 +147,12 @@ class ClassificationTask:
         return Scored(scores | under_attack, curves | attack_curves, better, audit(arrays))
 
 
+@dataclass(frozen=True)
 class LoadedClassification:
-    """A classification task with its data in memory, and the adversarial examples that its cells share."""
+    """A classification task with its data in memory."""
 
-    def __init__(self, task: ClassificationTask, data: ImageData, shifted: Mapping[str, Shifted]) -> None:
-        self.task = task
-        self.data = data
-        self.shifted = shifted
-        self.surrogates = attacks.SurrogateCache()
+    task: ClassificationTask
+    data: ImageData
 
     def problem(self, device: torch.device) -> Problem:
         """Training images and labels on the device, and nothing of the test set."""
@@ -198,13 +196,26 @@ class LoadedClassification:
         context = attacks.AttackContext(x, y, task.classes, task.bounds, task.samples, task.attacked, device)
         all_attacks = (*task.attacks, *task.extra_attacks)
         problem = partial(self.problem, device)
-        arrays = attacks.attacked(context, posterior, all_attacks, self.surrogates, problem, seed, stage)
+        arrays = attacks.attacked(context, posterior, all_attacks, problem, seed, stage)
         return arrays | attacks.shared(context, task.attacks)
 
     def _shift(self, shift: Shift, posterior: Posterior, device: torch.device, stage: Stage) -> Arrays:
-        """Predict the images at all values with the same samples."""
-        shifted = self.shifted[shift.name]
+        """Predict the images at all values with the same samples. Changing the images is in no stage: it costs no method."""
+        shifted = _shifted(shift, self.data.test, stage)
         images = shifted.images.flatten(0, 1)
         with stage(f"shift/{shift.name}", images=len(images)):
             predicted = predict(posterior.sample(self.task.samples), images, device, self.task.classes)
         return store_shift(shift.name, shift.axis, shift.values, shifted.labels, predicted)
+
+
+def _shifted(shift: Shift, test: tuple[Tensor, Tensor], stage: Stage) -> Shifted:
+    """The changed test images, computed by the first cell that needs them."""
+
+    def compute() -> Arrays:
+        shifted = shift.apply(*test)
+        labels = {} if shifted.labels is None else {"labels": shifted.labels.numpy()}
+        return {"images": shifted.images.numpy()} | labels
+
+    arrays = stage.shared(json.dumps({"shift": describe(shift)}, sort_keys=True), compute)
+    labels = torch.from_numpy(arrays["labels"]) if "labels" in arrays else None
+    return Shifted(torch.from_numpy(arrays["images"]), labels)
