@@ -170,13 +170,13 @@ class Pipe:
     def __init__(self):
         self.sent = []
 
-    def send(self, message):
+    def send(self, *message):
         self.sent.append(message)
 
 
 def test_messages_about_a_fit_are_few_and_a_new_stage_has_one_at_once():
     pipe = Pipe()
-    messages = Messages(pipe)
+    messages = Messages(pipe.send)
     start = time.monotonic()
     while time.monotonic() - start < 0.5:
         messages.fitting(0.1, 1.0)
