@@ -37,6 +37,14 @@ class NoNetwork:
         (["run", "--task", "mnit"], ["No task named 'mnit'", "Did you mean 'mnist'?"]),
         (["run", "--seeds", "0,x"], ["--seeds", "0,x"]),
         (["run", "--seeds", "2-0"], ["--seeds", "2-0"]),
+        (["run", "--seeds", "9" * 5000], ["--seeds takes numbers below 2^63", "of 5000 digits"]),
+        (["run", "--seeds", "0-9999999"], ["--seeds has more than 1,000,000 seeds"]),
+        (["run", "--method", "m" * 500], ["No method named 'mmm"]),
+        (
+            ["run", "--records", "r" * 500, "--task", "tiny", "--method", "quick"],
+            ["seed0.json' cannot be read or written (File name too long)"],
+        ),
+        (["report", "--records", "r" * 500], ["rrr' cannot be read or written (File name too long)"]),
         (["run", "--data", "nowhere"], ["data folder 'nowhere'", "--data"]),
         (["run", "--task", "mnist-short", "--data", "empty"], ["train-images-idx3-ubyte", "by hand", "BBH_BENCH_DATA"]),
         (["run", "--device", "cuda"], ["--device cuda", "--device cpu"]),
@@ -48,6 +56,7 @@ class NoNetwork:
         (["verify", "--records", "nowhere"], ["no folder 'nowhere'"]),
         (["rescore", "--records", "nowhere"], ["no folder 'nowhere'"]),
         (["show", "nowhere.json"], ["nowhere.json"]),
+        (["show", "s" * 500], ["sss' cannot be read or written (File name too long)"]),
         (["diff", "nowhere.json", "elsewhere.json"], ["nowhere.json"]),
         (["check", "mapp"], ["No method named 'mapp'", "Did you mean 'map'?"]),
         (["check"], ["check needs a method", "--plugin FILE"]),
@@ -128,6 +137,22 @@ def test_a_disk_that_is_full_when_the_leaderboard_is_written(monkeypatch, tmp_pa
     monkeypatch.setattr("bbh_bench.leaderboard.render", full)
     with pytest.raises(BenchError, match=r"'.*' \(No space left on device\)\. Name another folder with --out\."):
         write_leaderboard([], tmp_path, "--out")
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(5, "Input/output error", "disk/file"), "'disk/file' cannot be read or written (Input/output error)"),
+        (OSError(5, "Input/output error"), "a file cannot be read or written (Input/output error)"),
+        (ConnectionError("the other side left"), "a file cannot be read or written (the other side left)"),
+    ],
+)
+def test_an_error_of_the_system_that_no_command_expects_is_one_paragraph(capsys, monkeypatch, error, message):
+    def fails():
+        raise error
+
+    monkeypatch.setattr(cli, "print_version", fails)
+    refused(capsys, ["--version"], message, "the same command goes on")
 
 
 def test_a_folder_of_posteriors_that_cannot_be_written_to_is_refused_before_anything_runs(install, folder, capsys):

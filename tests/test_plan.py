@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers import QUICK, TINY, Failing, NoProgress, context, planned
 
@@ -86,6 +87,34 @@ def test_seeds_are_numbers_and_ranges(text, numbers):
 def test_other_seeds_are_refused(text):
     with pytest.raises(BenchError, match="--seeds takes whole numbers"):
         parse_seeds(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("9223372036854775808", r"below 2\^63; not '9223372036854775808', of 19 digits"),
+        ("0," + "1" * 5000, r"below 2\^63; not '1{25}', of 5000 digits"),
+        ("0-1000000", "more than 1,000,000 seeds"),
+        ("0-9223372036854775807", "more than 1,000,000 seeds"),
+        ("0-600000,700000-1200000", "more than 1,000,000 seeds"),
+    ],
+)
+def test_seeds_that_are_too_large_or_too_many_are_refused(text, reason):
+    with pytest.raises(BenchError, match=reason) as caught:
+        parse_seeds(text)
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, pytest.param(10**5000, id="huge"), 1.5, "1"])
+def test_a_seed_of_a_library_call_is_checked(builtin, seed):
+    with pytest.raises(BenchError, match=r"A seed is .*, not ") as caught:
+        plan(builtin, [TINY], [QUICK], [0, seed])
+    assert len(str(caught.value)) < 200
+
+
+def test_a_seed_may_be_an_integer_of_numpy(builtin):
+    (cell,) = plan(builtin, [TINY], [QUICK], np.arange(3, 4))
+    assert type(cell.seed) is int
 
 
 def test_a_cell_whose_arrays_are_lost_runs_again(tmp_path):

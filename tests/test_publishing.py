@@ -1,6 +1,7 @@
 """Verify, rescore and publish: scores follow from the stored arrays, and nothing else gets onto a board."""
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -212,6 +213,65 @@ def test_publish_copies_what_holds_and_renders_the_board(store, plugins, tmp_pat
     assert Store(tmp_path / "board").complete(record)
     again = publish(store.root, tmp_path / "board", ["tiny"], ["quick"], replace=False, plugins=plugins)
     assert (again.published, again.present) == (0, 1)
+
+
+def test_publish_goes_by_the_name_of_the_arrays_and_two_folders_may_have_two(store, plugins, tmp_path):
+    board = Store(tmp_path / "board")
+    (record,) = store.records()
+    record = store.put(record, store.arrays(record) | {"more": np.zeros(1)})
+    assert record.predictions.file.startswith("seed0-")
+    assert publish(store.root, board.root, [], [], replace=False, plugins=plugins).published == 1
+    (published,) = board.records()
+    assert published.predictions.file == "seed0.npz"
+    assert board.packed(published) == store.packed(record)
+    assert publish(store.root, board.root, [], [], replace=False, plugins=plugins).present == 1
+
+
+def full_disk(monkeypatch, name):
+    """No room for files whose name ends in this one."""
+
+    def full(descriptor):
+        if f"{name}." in os.readlink(f"/proc/self/fd/{descriptor}"):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="names of open files")
+@pytest.mark.parametrize(
+    ("file", "remedy", "left"),
+    [
+        ("seed0.npz", "Make room, or name another folder with --to", []),
+        ("seed0.json", "Make room, or name another folder with --to", []),
+        ("LEADERBOARD.md", "The records are published.* Make room", ["seed0.json", "seed0.npz"]),
+    ],
+)
+def test_publish_on_a_full_disk_is_one_paragraph_and_goes_on_later(
+    store, plugins, tmp_path, monkeypatch, file, remedy, left
+):
+    board = tmp_path / "board"
+    with monkeypatch.context() as patch:
+        full_disk(patch, file)
+        with pytest.raises(RecordError, match=rf"{file}' cannot be written \(No space left on device\)\. {remedy}"):
+            publish(store.root, board, [], [], replace=False, plugins=plugins)
+    assert sorted(path.name for path in board.rglob("*") if path.is_file()) == left
+    publish(store.root, board, [], [], replace=False, plugins=plugins)
+    assert len(Store(board).records()) == 1
+    assert (board / "LEADERBOARD.md").is_file()
+
+
+def test_rescore_on_a_full_disk_changes_no_record(store, plugins, monkeypatch):
+    (record,) = store.records()
+    edit(store, task=changed(record.task, title="an old title"))
+    before = {path: path.read_bytes() for path in store.root.rglob("*") if path.is_file()}
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(RecordError, match=r"seed0\.json' cannot be written \(No space left on device\)\. Make room"):
+        rescore(store, plugins)
+    assert {path: path.read_bytes() for path in store.root.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.parametrize(
