@@ -7,10 +7,10 @@ import argparse
 import os
 import sys
 
-from bbh_bench.cli import check, completion, diff, listing, publish, report, rescore, run, show, verify
+from bbh_bench.cli import check, completion, diff, listing, publish, report, rescore, run, show, status, verify
 from bbh_bench.errors import BenchError
 
-COMMANDS = (listing, run, report, publish, verify, rescore, show, diff, check, completion)
+COMMANDS = (listing, run, status, report, publish, verify, rescore, show, diff, check, completion)
 
 STOPPED = "bbh-bench: stopped; the finished cells are kept, and the same command goes on with the rest."
 READER_LEFT = 141

@@ -32,6 +32,14 @@ class Observer(Protocol):
         """A cell is over. ``stored`` is False where the failure of a new run must not replace a finished record."""
         ...
 
+    def cell_elsewhere(self, cell: Cell) -> None:
+        """Another run on the same records folder has finished a cell of this one."""
+        ...
+
+    def waiting(self, cells: int) -> None:
+        """Other runs have the last ``cells`` cells of this one, which waits for them; 0: it no longer does."""
+        ...
+
 
 class Silent:
     """An observer that shows nothing but the lines that methods print."""
@@ -53,4 +61,10 @@ class Silent:
         print(text)
 
     def cell_finished(self, cell: Cell, result: Result, stored: bool) -> None:
+        """Ignored."""
+
+    def cell_elsewhere(self, cell: Cell) -> None:
+        """Ignored."""
+
+    def waiting(self, cells: int) -> None:
         """Ignored."""
