@@ -230,7 +230,7 @@ def test_a_table_of_running_cells(clock):
     assert table(status, 120, 24) == [
         "digits5 bbh seed 0  fit              [#####-----]  50 %  loss 1.235  1:05 elapsed, 1:05 left",
         "digits5 map seed 1  attack/pgd-linf                                  0:05 elapsed",
-        "0/3 finished, 2 running, time left unknown",
+        "0/3 finished, 2 running, at least 1 min left",
     ]
     assert "#" not in table(status, 90, 24)[0]  # no room for bars
     assert " 50 %  loss 1.235  1:05 elapsed, 1:05 left" in table(status, 90, 24)[0]
@@ -253,6 +253,7 @@ def test_a_table_has_no_more_lines_than_its_terminal(clock):
         "0/20 finished, 20 running, time left unknown",
     ]
     assert table(status, 100, 2)[0] == "and 20 more"
+    assert table(RunStatus([], 2), 100, 24) == []
     assert table(status, 100, 1) == ["0/20 finished, 20 running, time left unknown"]
 
 
@@ -276,7 +277,7 @@ def test_a_table_in_place_with_results_above_it(terminal):
     assert shown[0] == "3 cells, 2 at a time"
     assert shown[1] == "digits5 map seed 0: hello"
     assert shown[2].startswith("[1/3] digits5 map seed 1: FAILED")
-    assert re.fullmatch(r"digits5 map seed 0  fit       \[####------\]  45 %  loss 1  0:0\d elapsed", shown[3])
+    assert re.fullmatch(r"digits5 map seed 0  fit       \[####------\]  45 %  loss 1\.000  0:0\d elapsed", shown[3])
     assert re.fullmatch(r"digits5 map seed 2  starting +0:0\d elapsed", shown[4])
     assert shown[5:] == ["1/3 finished, 1 failed, 2 running, time left unknown"]
     live.close()
@@ -315,7 +316,7 @@ def test_a_bar_for_each_cell_with_prints_above_it(terminal):
     observer.printed(CELLS[0], "hello")
     shown = terminal.shown()
     assert shown[:2] == ["3 cells, 1 at a time", "hello"]
-    pattern = r"\[1/3\] digits5 map seed 0: fit \[##--------\]  25 % 0:0\d elapsed loss 1.5 \| run: time left unknown"
+    pattern = r"\[1/3\] digits5 map seed 0: fit \[##--------\]  25 % 0:0\d elapsed loss 1.500 \| run: time left unknown"
     assert re.fullmatch(pattern, shown[2])
     observer.cell_finished(CELLS[0], FINISHED, True)
     assert terminal.shown()[2:] == ["[1/3] digits5 map seed 0: test/nll 0.3 in 4.1 s", ""]
@@ -328,7 +329,7 @@ def test_a_bar_for_each_cell_with_prints_above_it(terminal):
 def test_a_bar_says_how_long_its_fit_still_takes_and_fits_the_terminal(clock):
     status = two_running(clock)
     line = (
-        "[1/3] digits5 bbh seed 0: fit [#####-----]  50 % 1:05 elapsed, 1:05 left loss 1.235 | run: time left unknown"
+        "[1/3] digits5 bbh seed 0: fit [#####-----]  50 % 1:05 elapsed, 1:05 left loss 1.235 | run: at least 1 min left"
     )
     assert bar(status, 120) == [line]
     assert bar(status, len(line)) == [line.replace("[#####-----] ", "")]

@@ -1,5 +1,6 @@
 """The cells that a run still has to start, while other runs work on the same folder."""
 
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -136,4 +137,24 @@ def test_a_record_that_cannot_be_read_is_an_error_and_its_cell_is_not_claimed(fo
     queue = CellQueue(CELLS, Store(folder.root), Claims(folder.root), damaged)
     with pytest.raises(RecordError, match="damaged"):
         queue.take()
+    assert folder.claimed() == []
+
+
+def test_runs_at_the_same_time_run_each_cell_once(folder):
+    cells = [Numbered(seed) for seed in range(40)]
+    ran = []
+
+    def run():
+        queue = folder.queue(cells)
+        while (cell := queue.take()) is not None:
+            ran.append(cell)
+            folder.done.add(cell)
+            queue.release(cell)
+
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(cell.seed for cell in ran) == list(range(40))
     assert folder.claimed() == []

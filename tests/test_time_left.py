@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bbh_bench.cli.durations import clock, duration
-from bbh_bench.cli.time_left import Estimate, TimeLeft
+from bbh_bench.cli.time_left import Begun, Estimate, TimeLeft
 
 
 def cells(method, n, task="digits5"):
@@ -46,7 +46,21 @@ def test_what_running_cells_have_done_is_subtracted_and_the_rest_shared_out():
     left.finished(cells("map", 1)[0], 20.0)
     first, second = cells("map", 3)[1:]
     # 20 - 15, 20 - 30 which is nothing, and four of 20 s, two at a time.
-    assert left.estimate({first: 15.0, second: 30.0}, 2) == Estimate(42.5, True)
+    assert left.estimate({first: Begun(15.0), second: Begun(30.0)}, 2) == Estimate(42.5, True)
+
+
+def test_the_speed_of_a_running_fit_is_a_lower_bound():
+    left = TimeLeft([*cells("map", 2), *cells("bbh", 1, task="mnist")])
+    left.finished(cells("map", 1)[0], 20.0)
+    slow, other = cells("map", 2)[1], cells("bbh", 1, task="mnist")[0]
+    assert left.estimate({slow: Begun(18.0, at_least=30.0)}, 1) == Estimate(30.0, False)
+    assert left.estimate({slow: Begun(18.0), other: Begun(5.0, at_least=40.0)}, 1) == Estimate(42.0, False)
+
+
+def test_cells_that_take_longer_than_expected_leave_nothing_known():
+    left = TimeLeft(cells("map", 2))
+    left.finished(cells("map", 1)[0], 20.0)
+    assert left.estimate({cells("map", 2)[1]: Begun(25.0)}, 1) is None
 
 
 def test_a_run_takes_at_least_as_long_as_its_longest_cell():

@@ -10,8 +10,11 @@ BAR = 10
 def table(status: RunStatus, columns: int, rows: int) -> list[str]:
     """One line for each running cell, as many as fit, and a line of totals.
 
-    At most ``rows`` lines of less than ``columns`` characters: a full line would wrap on some terminals.
+    At most ``rows`` lines of less than ``columns`` characters: a full line would wrap on some terminals. None if there is
+    nothing to run.
     """
+    if not status.total:
+        return []
     cells = list(status.running.values())
     room = max(1, rows) - 1
     shown = cells if len(cells) <= room else cells[: max(0, room - 1)]
@@ -61,7 +64,7 @@ def _share(cell: RunningCell, width: int) -> str:
 
 
 def _loss(cell: RunningCell) -> str:
-    return "" if cell.loss is None else f"loss {cell.loss:.4g}"
+    return "" if cell.loss is None else f"loss {cell.loss:#.4g}"  # with zeros at the end: columns would move
 
 
 def _times(cell: RunningCell, now: float) -> str:

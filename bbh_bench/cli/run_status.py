@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bbh_bench.cli.time_left import Estimate, TimeLeft
+from bbh_bench.cli.time_left import Begun, Estimate, TimeLeft
 from bbh_bench.running.cell import Cell
 
 MOST_CELLS_IN_A_LINE = 8
@@ -95,8 +95,8 @@ class RunStatus:
     def time_left(self) -> Estimate | None:
         """Of the whole run. None if it is not known."""
         now = self.now()
-        elapsed = {path: now - cell.began for path, cell in self.running.items()}
-        return self._time_left.estimate(elapsed, max(self._jobs, len(elapsed)))
+        running = {path: Begun(now - cell.began, cell.stage_left(now) or 0.0) for path, cell in self.running.items()}
+        return self._time_left.estimate(running, max(self._jobs, len(running)))
 
     def totals(self) -> str:
         """Numbers of cells, and the time left of the run."""

@@ -20,6 +20,16 @@ class Estimate:
         return f"{'' if self.complete else 'at least '}{duration(self.seconds)} left"
 
 
+@dataclass(frozen=True)
+class Begun:
+    """How far a running cell is."""
+
+    elapsed: float
+    """Seconds since it began."""
+    at_least: float = 0.0
+    """Seconds that its fit still takes, by its own speed."""
+
+
 class TimeLeft:
     """Estimates the time left of a run.
 
@@ -29,33 +39,45 @@ class TimeLeft:
     """
 
     def __init__(self, cells: Iterable[Path], before: Mapping[Path, float] | None = None) -> None:
-        self._unfinished = set(cells)
+        self._unfinished: dict[Path, set[Path]] = {}
+        for cell in cells:
+            self._unfinished.setdefault(cell.parent, set()).add(cell)
         self._before = dict(before or {})
         self._seconds: dict[Path, list[float]] = {}
 
     def finished(self, cell: Path, seconds: float | None) -> None:
         """A cell is over. ``seconds``: None if it says nothing about the duration of others, since it failed."""
-        self._unfinished.discard(cell)
+        self._unfinished.get(cell.parent, set()).discard(cell)
         if seconds is not None:
             self._seconds.setdefault(cell.parent, []).append(seconds)
 
-    def estimate(self, running: Mapping[Path, float], at_a_time: int) -> Estimate | None:
-        """The time left. None as long as nothing is known about any of its cells.
+    def estimate(self, running: Mapping[Path, Begun], at_a_time: int) -> Estimate | None:
+        """The time left. None as long as nothing is known, and when all cells take longer than was expected.
 
-        ``running``: seconds since each running cell began. ``at_a_time``: cells that run at a time.
+        ``at_a_time``: cells that run at a time.
         """
+        left: list[float] = []
+        unknown = False
         means = self._before | {kind: fmean(seconds) for kind, seconds in self._seconds.items()}
-        left = {cell: self._left(cell, running.get(cell, 0.0), means) for cell in self._unfinished}
-        known = [seconds for seconds in left.values() if seconds is not None]
-        if left and not known:
+        for kind, cells in self._unfinished.items():
+            begun = [running[cell] for cell in running.keys() & cells]
+            expected = _expected(kind, means)
+            left += [max(cell.at_least, (expected or 0.0) - cell.elapsed) for cell in begun]
+            if expected is None:
+                unknown = unknown or bool(cells)
+            else:
+                left += [expected] * (len(cells) - len(begun))
+        known = [seconds for seconds in left if seconds > 0]
+        if not known and any(self._unfinished.values()):
             return None
         shared = sum(known) / max(1, min(at_a_time, len(known)))
         longest = max(known, default=0.0)  # no number of processes makes one cell faster
-        return Estimate(max(shared, longest), complete=len(known) == len(left))
+        return Estimate(max(shared, longest), complete=not unknown)
 
-    def _left(self, cell: Path, elapsed: float, means: Mapping[Path, float]) -> float | None:
-        kind, task = cell.parent, cell.parent.parent
-        others = [mean for other, mean in means.items() if other.parent == task]
-        if not others:
-            return None
-        return max(0.0, means.get(kind, fmean(others)) - elapsed)
+
+def _expected(kind: Path, means: Mapping[Path, float]) -> float | None:
+    """Seconds of a cell of one task and method."""
+    if kind in means:
+        return means[kind]
+    others = [mean for other, mean in means.items() if other.parent == kind.parent]
+    return fmean(others) if others else None
