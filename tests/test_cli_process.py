@@ -61,11 +61,11 @@ def test_a_reader_that_leaves_is_no_traceback(tmp_path, command):
     assert code in ("0", "141")  # 0: it had written everything before head left
 
 
-def test_a_reader_that_leaves_ends_a_run_and_finished_records_stay(tmp_path):
-    run = [*COMMAND, *RUN, "--method", "talking", "--seeds", "0-99"]
+def test_a_run_goes_on_when_nobody_reads_its_output_any_more(tmp_path):
+    run = [*COMMAND, *RUN, "--method", "talking", "--seeds", "0-19"]
     process = subprocess.Popen(run, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for line in process.stdout:
-        if line.startswith("[2/100]"):
+        if line.startswith("[2/20]"):
             break
     process.stdout.close()
     assert process.wait(timeout=300) == 141
@@ -74,8 +74,7 @@ def test_a_reader_that_leaves_ends_a_run_and_finished_records_stay(tmp_path):
     assert "Traceback" not in errors
     assert "BrokenPipe" not in errors
     records = Store(tmp_path / "runs").records()
-    assert 2 <= len(records) < 100
-    assert all(record.finished for record in records)  # a print that nobody reads is no failure of a method
+    assert [record.finished for record in records] == [True] * 20  # a print that nobody reads is no failure of a method
 
 
 def all_gone(group, patience=10.0):

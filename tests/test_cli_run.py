@@ -8,7 +8,7 @@ from cli_helpers import ONE, RUN, Provided, refused
 from helpers import QUICK, Failing
 
 from bbh_bench import cli
-from bbh_bench.cli.run import ATTACKED_TASKS, DEFAULT_TASKS, default_tasks, number_of_jobs, run_options, selection
+from bbh_bench.cli.run import ATTACKED_TASKS, DEFAULT_TASKS, default_tasks, run_options, selection
 from bbh_bench.errors import BenchError
 from bbh_bench.leaderboard import FILE
 from bbh_bench.records.store import Store
@@ -185,11 +185,41 @@ def test_options_are_passed_on():
     assert run_options(parsed("--posteriors", "p")).posteriors == Path("p")
 
 
-def test_the_number_of_jobs():
-    assert number_of_jobs("inline", None) is None
-    assert 1 <= number_of_jobs("processes", None) <= 8
-    assert number_of_jobs("processes", "3") == 3
-    with pytest.raises(BenchError, match="--executor processes"):
-        number_of_jobs("inline", "2")
-    with pytest.raises(BenchError, match="'two'"):
-        number_of_jobs("processes", "two")
+def test_the_number_of_cells_at_a_time():
+    def at_a_time(*arguments):
+        options = run_options(parsed(*arguments))
+        options.check()
+        return options.at_a_time
+
+    assert at_a_time() is None
+    assert 1 <= at_a_time("--executor", "processes") <= 8
+    assert at_a_time("--executor", "processes", "--jobs", "3") == 3
+    assert at_a_time("--executor", "ray") == 0  # as many as the cluster has room for
+
+
+def test_limits_of_a_cell_and_checkpoints():
+    options = run_options(parsed("--executor", "processes", "--timeout", "1.5h", "--memory", "500 MB"))
+    assert (options.timeout, options.memory) == (5400, 500 * 2**20)
+    assert run_options(parsed("--checkpoints", "saved")).checkpoint_seconds == 120
+    assert run_options(parsed("--checkpoints", "saved", "--checkpoint-every", "30")).checkpoint_seconds == 30
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--jobs", "2"], "--jobs .*--executor processes"),
+        (["--timeout", "1h"], "--timeout .*--executor processes"),
+        (["--memory", "1GB"], "--memory .*--executor processes"),
+        (["--gpus", "1"], "--gpus .*--executor ray"),
+        (["--executor", "processes", "--jobs", "two"], "'two'"),
+        (["--executor", "processes", "--timeout", "soon"], "--timeout .*90s.*'soon'"),
+        (["--executor", "processes", "--timeout", "-1"], "--timeout .*'-1'"),
+        (["--executor", "processes", "--memory", "much"], "--memory .*4GB.*'much'"),
+        (["--executor", "processes", "--memory", "0"], "--memory .*'0'"),
+        (["--executor", "ray", "--gpus", "-1"], "--gpus .*'-1'"),
+        (["--checkpoint-every", "nan"], "--checkpoint-every .*'nan'"),
+    ],
+)
+def test_options_that_make_no_sense(arguments, message):
+    with pytest.raises(BenchError, match=message):
+        run_options(parsed(*arguments)).check()

@@ -73,7 +73,7 @@ def test_a_failure_is_a_result_too():
 
 
 def test_processes_give_the_same_scores():
-    options = bbh_bench.RunOptions(jobs=2)
+    options = bbh_bench.RunOptions(executor="processes", jobs=2)
     here = bbh_bench.run(methods=[QUICK], tasks=[TINY], seeds=[0, 1])
     there = bbh_bench.run(methods=[QUICK], tasks=[TINY], seeds=[0, 1], options=options)
     assert [r.record.scores for r in there] == [r.record.scores for r in here]

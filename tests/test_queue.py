@@ -1,5 +1,6 @@
 """The cells that a run still has to start, while other runs work on the same folder."""
 
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,8 +35,10 @@ class Folder:
         self.now = 0.0
         self.asked = 0
 
-    def queue(self, cells=CELLS):
-        return CellQueue(cells, Store(self.root), Claims(self.root), self.unfinished, clock=lambda: self.now)
+    def queue(self, cells=CELLS, elsewhere=None):
+        """``elsewhere``: a list to which cells are added that other runs have finished."""
+        tell = (elsewhere if elsewhere is not None else []).append
+        return CellQueue(cells, Store(self.root), Claims(self.root), self.unfinished, tell, clock=lambda: self.now)
 
     def unfinished(self, cell):
         self.asked += 1
@@ -54,7 +57,7 @@ def test_without_a_store_it_is_a_plain_queue():
     queue = CellQueue(CELLS, None, None, unfinished=None)
     assert len(queue) == 3
     assert [queue.take() for _ in range(4)] == [*CELLS, None]
-    assert (len(queue), queue.waiting, queue.finished_elsewhere) == (0, False, [])
+    assert (len(queue), queue.waiting) == (0, False)
     queue.put_back(CELLS[1])
     queue.release(CELLS[0])
     assert queue.take() == CELLS[1]
@@ -69,7 +72,8 @@ def test_a_cell_is_claimed_when_it_is_taken_and_until_it_is_released(folder):
 
 
 def test_two_runs_share_the_cells(folder):
-    first, second = folder.queue(), folder.queue()
+    finished_by_first, finished_by_second = [], []
+    first, second = folder.queue(elsewhere=finished_by_second), folder.queue(elsewhere=finished_by_first)
     assert [first.take(), second.take(), first.take()] == CELLS
     assert first.take() is None
     assert second.take() is None
@@ -82,8 +86,8 @@ def test_two_runs_share_the_cells(folder):
     folder.now = 1.0
     assert first.take() is None
     assert second.take() is None
-    assert first.finished_elsewhere == [CELLS[1]]
-    assert second.finished_elsewhere == [CELLS[0], CELLS[2]]
+    assert finished_by_second == [CELLS[1]]
+    assert finished_by_first == [CELLS[0], CELLS[2]]
     assert (len(first), first.waiting, len(second), second.waiting) == (0, False, 0, False)
     assert folder.claimed() == []
 
@@ -98,14 +102,15 @@ def test_a_cell_that_another_run_gave_up_is_taken_later(folder):
     assert second.take() is None
     folder.now = 1.0
     assert second.take() == CELLS[0]
-    assert (second.waiting, second.finished_elsewhere) == (False, [])
+    assert not second.waiting
 
 
 def test_a_cell_that_was_finished_since_the_run_was_planned_is_skipped(folder):
-    queue = folder.queue()
+    finished = []
+    queue = folder.queue(elsewhere=finished)
     folder.done.add(CELLS[0])
     assert queue.take() == CELLS[1]
-    assert queue.finished_elsewhere == [CELLS[0]]
+    assert finished == [CELLS[0]]
     assert folder.claimed() == [CELLS[1].path]
     assert len(queue) == 1
 
@@ -136,4 +141,24 @@ def test_a_record_that_cannot_be_read_is_an_error_and_its_cell_is_not_claimed(fo
     queue = CellQueue(CELLS, Store(folder.root), Claims(folder.root), damaged)
     with pytest.raises(RecordError, match="damaged"):
         queue.take()
+    assert folder.claimed() == []
+
+
+def test_runs_at_the_same_time_run_each_cell_once(folder):
+    cells = [Numbered(seed) for seed in range(40)]
+    ran = []
+
+    def run():
+        queue = folder.queue(cells)
+        while (cell := queue.take()) is not None:
+            ran.append(cell)
+            folder.done.add(cell)
+            queue.release(cell)
+
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(cell.seed for cell in ran) == list(range(40))
     assert folder.claimed() == []

@@ -38,7 +38,6 @@ def test_evaluation_under_attack_keeps_the_random_numbers_of_the_published_recor
 
 
 def test_garbage_collection_is_as_before_after_a_run():
-    from helpers import context
 
     before = gc.get_freeze_count()
     with collection_frozen():

@@ -1,20 +1,25 @@
-"""Observers that show a run while it goes on: a bar or a status line on a terminal, lines elsewhere."""
+"""What shows a run while it goes on: a table or a bar on a terminal, lines elsewhere."""
 
 import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import NoReturn, TextIO
+from threading import Event, RLock, Thread
+from typing import Protocol
 
-from tqdm import tqdm
-
+from bbh_bench.cli import live_lines
+from bbh_bench.cli.folder_status import mean_seconds, readable_records
 from bbh_bench.cli.lines import RunLines
-from bbh_bench.cli.status import RunStatus
-from bbh_bench.cli.terminal import PeriodicLine, StatusLine, write, write_above
+from bbh_bench.cli.run_status import RunStatus
+from bbh_bench.cli.terminal import LiveLines, Output, PeriodicLine
 from bbh_bench.running.cell import Cell, Result
 from bbh_bench.running.progress import Observer
 
-BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} elapsed, {remaining} left{postfix}"
+DRAWING_SECONDS = 0.1
+"""Between two drawings during a fit, which reports each of its steps."""
+TICK_SECONDS = 1.0
+"""Between two drawings where nothing happens, so that times go on."""
 
 
 @contextmanager
@@ -23,142 +28,151 @@ def display(records: Path, jobs: int | None) -> Iterator[Observer]:
 
     Results are written to standard output; what is updated in place to standard error, if that is a terminal.
     """
-    out, err = sys.stdout, sys.stderr
-    if not err.isatty():
-        lines = RunLines(records, lambda text: write(text, out))
-        yield LineDisplay(lines) if jobs is None else ProcessDisplay(lines, PeriodicLine(lines.write).show)
+    out, err = Output(sys.stdout), Output(sys.stderr)
+    if not err.updates_in_place():
+        lines = RunLines(records, out.line)
+        yield RunDisplay(lines, PeriodicView(PeriodicLine(lines.write)), several=jobs is not None)
         return
-    lines = RunLines(records, lambda text: write_above(text, out))
-    if jobs is None:
-        bars = BarDisplay(lines, err)
-        try:
-            yield bars
-        finally:
-            bars.close()
-    else:
-        status = StatusLine(err)
-        try:
-            yield ProcessDisplay(lines, status.show)
-        finally:
-            status.close()
+    live = LiveLines(err)
+    lines = RunLines(records, lambda text: live.write_above(text, out))
+    shown = RunDisplay(lines, TerminalView(live, err, several=jobs is not None), several=jobs is not None)
+    # A debugger in a method's fit, which runs in this process, must not be overwritten from time to time.
+    ticks = nullcontext() if jobs is None else ticking(shown.draw)
+    try:
+        with ticks:
+            yield shown
+    finally:
+        live.close()
 
 
-class LineDisplay:
-    """Cells in this process, without a terminal: one line per finished cell. Methods are those of ``progress.Observer``."""
+class View(Protocol):
+    """Shows the status of a run."""
 
-    def __init__(self, lines: RunLines) -> None:
-        self._lines = lines
-
-    def run_started(self, cells: list[Cell], finished_before: int, jobs: int | None) -> None:
-        """Write the number of cells."""
-        self._lines.started(cells, finished_before, jobs)
-
-    def cell_started(self, cell: Cell) -> None:
-        """Ignored."""
-
-    def stage(self, cell: Cell, name: str) -> None:
-        """Ignored."""
-
-    def fitting(self, cell: Cell, fraction: float, loss: float) -> None:
-        """Ignored."""
-
-    def printed(self, cell: Cell, text: str) -> None:
-        """Write it."""
-        self._lines.write(text)
-
-    def waiting(self, cells: int) -> None:
-        """Ignored."""
-
-    def cell_finished(self, cell: Cell, result: Result, stored: bool) -> None:
-        """Write how it ended."""
-        self._lines.finished(cell, result, stored)
+    def draw(self, status: RunStatus, urgent: bool) -> None:
+        """Show it; unless it is ``urgent``, only if it was not shown just before."""
+        ...
 
 
-class BarDisplay:
-    """Cells in this process, on a terminal: a bar for the running cell, lines above it."""
+class PeriodicView:
+    """A line from time to time."""
 
-    def __init__(self, lines: RunLines, terminal: TextIO) -> None:
-        self._lines = lines
+    def __init__(self, line: PeriodicLine) -> None:
+        self._line = line
+
+    def draw(self, status: RunStatus, urgent: bool) -> None:
+        """Write the status if it is time, urgent or not."""
+        self._line.show(status)
+
+
+class TerminalView:
+    """A table of running cells (``several``) or a bar, in place."""
+
+    def __init__(
+        self, live: LiveLines, terminal: Output, several: bool, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._live = live
         self._terminal = terminal
-        self._label = ""
-        self._bar: tqdm[NoReturn] | None = None
+        self._several = several
+        self._clock = clock
+        self._drawn = -DRAWING_SECONDS
 
-    def run_started(self, cells: list[Cell], finished_before: int, jobs: int | None) -> None:
-        """Write the number of cells."""
-        self._lines.started(cells, finished_before, jobs)
-
-    def cell_started(self, cell: Cell) -> None:
-        """Show a new bar."""
-        self._label = f"[{self._lines.done + 1}/{self._lines.total}] {cell}"
-        self._bar = tqdm(total=1.0, desc=self._label, file=self._terminal, leave=False, bar_format=BAR)
-
-    def stage(self, cell: Cell, name: str) -> None:
-        """Name the stage in the bar."""
-        if self._bar is not None:
-            self._bar.set_description_str(f"{self._label}: {name}")
-
-    def fitting(self, cell: Cell, fraction: float, loss: float) -> None:
-        """Move the bar. It is called at every step of a fit: the bar is drawn at most ten times per second."""
-        if self._bar is not None:
-            self._bar.set_postfix_str(f"loss {loss:.4g}", refresh=False)
-            self._bar.update(fraction - self._bar.n)
-
-    def printed(self, cell: Cell, text: str) -> None:
-        """Write it above the bar."""
-        self._lines.write(text)
-
-    def waiting(self, cells: int) -> None:
-        """Ignored."""
-
-    def cell_finished(self, cell: Cell, result: Result, stored: bool) -> None:
-        """Remove the bar and write how the cell ended."""
-        self.close()
-        self._lines.finished(cell, result, stored)
-
-    def close(self) -> None:
-        """Remove the bar."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+    def draw(self, status: RunStatus, urgent: bool) -> None:
+        """Replace what is shown."""
+        now = self._clock()
+        if not urgent and now - self._drawn < DRAWING_SECONDS:
+            return
+        self._drawn = now
+        columns, rows = self._terminal.size()
+        show = live_lines.table(status, columns, rows) if self._several else live_lines.bar(status, columns)
+        self._live.show(show)
 
 
-class ProcessDisplay:
-    """Cells in worker processes: ``show`` gets the status of all running cells at every event; lines for finished cells."""
+class RunDisplay:
+    """Lines for finished cells, and a view of the running ones. Methods are those of ``progress.Observer``.
 
-    def __init__(self, lines: RunLines, show: Callable[[str], None]) -> None:
+    ``several``: cells may run at the same time, so that what they print needs their names.
+    """
+
+    def __init__(self, lines: RunLines, view: View, several: bool) -> None:
         self._lines = lines
-        self._show = show
-        self._status = RunStatus(0)
+        self._view = view
+        self._several = several
+        self._status = RunStatus([], 1)
+        self._lock = RLock()  # a view may be drawn by a second thread, from time to time
 
     def run_started(self, cells: list[Cell], finished_before: int, jobs: int | None) -> None:
-        """Write the number of cells."""
-        self._lines.started(cells, finished_before, jobs)
-        self._status = RunStatus(len(cells))
+        """Write the number of cells. Records that exist already serve as first estimates of durations."""
+        with self._lock:
+            self._lines.started(cells, finished_before, jobs)
+            folders = {self._lines.records / cell.path.parent for cell in cells}
+            files = [file for folder in folders for file in folder.glob("seed*.json")]
+            self._status = RunStatus(cells, jobs or 1, mean_seconds(readable_records(files)[0]))
 
     def cell_started(self, cell: Cell) -> None:
         """Show that it is starting."""
-        self._status.cell_started(cell)
-        self._show(str(self._status))
+        with self._lock:
+            self._status.cell_started(cell)
+            self.draw()
 
     def stage(self, cell: Cell, name: str) -> None:
         """Show its stage."""
-        self._status.stage(cell, name)
-        self._show(str(self._status))
+        with self._lock:
+            self._status.stage(cell, name)
+            self.draw()
 
     def fitting(self, cell: Cell, fraction: float, loss: float) -> None:
-        """Show the completed fraction of its fit."""
-        self._status.fitting(cell, fraction)
-        self._show(str(self._status))
+        """Show the completed fraction of its fit. It is called at every step of a fit."""
+        with self._lock:
+            self._status.fitting(cell, fraction, loss)
+            self._view.draw(self._status, urgent=False)
 
     def printed(self, cell: Cell, text: str) -> None:
-        """Write it, with the name of the cell: several cells may print."""
-        self._lines.write(f"{cell}: {text}")
-
-    def waiting(self, cells: int) -> None:
-        """Ignored."""
+        """Write it."""
+        with self._lock:
+            self._lines.write(f"{cell}: {text}" if self._several else text)
 
     def cell_finished(self, cell: Cell, result: Result, stored: bool) -> None:
         """Write how it ended."""
-        self._status.cell_finished(cell, failed=not result.record.finished)
-        self._lines.finished(cell, result, stored)
-        self._show(str(self._status))
+        record = result.record
+        with self._lock:
+            self._status.cell_finished(cell, record.cost.get("total/seconds", 0.0) if record.finished else None)
+            self._lines.finished(cell, result, stored)
+            self.draw()
+
+    def cell_elsewhere(self, cell: Cell) -> None:
+        """Write that another run has finished it."""
+        with self._lock:
+            self._status.cell_elsewhere(cell)
+            self._lines.elsewhere(cell)
+            self.draw()
+
+    def waiting(self, cells: int) -> None:
+        """Write it, when it begins."""
+        with self._lock:
+            if cells and not self._status.waiting:
+                self._lines.waiting(cells)
+            self._status.waiting = cells
+            self.draw()
+
+    def draw(self) -> None:
+        """Show the present status."""
+        with self._lock:
+            self._view.draw(self._status, urgent=True)
+
+
+@contextmanager
+def ticking(function: Callable[[], None], seconds: float = TICK_SECONDS) -> Iterator[None]:
+    """Call a function from time to time, in a thread."""
+    end = Event()
+
+    def tick() -> None:
+        while not end.wait(seconds):
+            function()
+
+    thread = Thread(target=tick, name="display", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join()

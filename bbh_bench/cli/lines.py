@@ -3,9 +3,12 @@
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from bbh_bench.records.record import Record
-from bbh_bench.running.cell import Cell, Result
+from bbh_bench.records.record import Failure, Record
+
+if TYPE_CHECKING:
+    from bbh_bench.running.cell import Cell, Result
 
 
 class RunLines:
@@ -17,7 +20,7 @@ class RunLines:
         self.total = 0
         self.done = 0
 
-    def started(self, cells: Sequence[Cell], finished_before: int, jobs: int | None) -> None:
+    def started(self, cells: "Sequence[Cell]", finished_before: int, jobs: int | None) -> None:
         """Print the number of cells."""
         self.total = len(cells)
         if finished_before:
@@ -25,12 +28,22 @@ class RunLines:
         if cells:
             self.write(start_line(self.total, jobs))
 
-    def finished(self, cell: Cell, result: Result, stored: bool) -> None:
+    def finished(self, cell: "Cell", result: "Result", stored: bool) -> None:
         """Print the score of a cell, or why it failed."""
         self.done += 1
         self.write(f"[{self.done}/{self.total}] {cell}: {outcome(result.record, self.records, stored)}")
         for warning in result.record.warnings:
             self.write(f"  warning: {warning}")
+
+    def elsewhere(self, cell: "Cell") -> None:
+        """Print that another run has finished a cell."""
+        self.done += 1
+        self.write(f"[{self.done}/{self.total}] {cell}: finished by another run")
+
+    def waiting(self, cells: int) -> None:
+        """Print that other runs have the cells that are left."""
+        what = "The last cell is" if cells == 1 else f"The last {cells} cells are"
+        self.write(f"{what} claimed by other runs: waiting for them. bbh-bench status says what they do.")
 
 
 def start_line(cells: int, jobs: int | None) -> str:
@@ -43,9 +56,14 @@ def outcome(record: Record, records: Path, stored: bool) -> str:
     if record.error is None:
         headline = record.task.headline
         return f"{headline} {record.scores[headline]:.4g} in {record.cost['total/seconds']:.1f} s"
-    message = record.error.message.partition("\n")[0].rstrip(". ")
-    place = f" ({record.error.location})" if record.error.location else ""
-    failed = f"FAILED: {record.error.type}: {message}{place}."
+    failed = failure(record.error)
     if stored:
         return f"{failed} bbh-bench show {shlex.quote(str(records / record.path))} prints the traceback."
     return f"{failed} The finished record of this cell is kept.\n{record.error.traceback.rstrip()}"
+
+
+def failure(error: Failure) -> str:
+    """Why a cell failed, in one line."""
+    message = error.message.partition("\n")[0].rstrip(". ")
+    place = f" ({error.location})" if error.location else ""
+    return f"FAILED: {error.type}: {message}{place}."

@@ -15,6 +15,7 @@ class ClaimingObserver:
         self.cell_started = observer.cell_started
         self.printed = observer.printed
         self.cell_finished = observer.cell_finished
+        self.cell_elsewhere = observer.cell_elsewhere
         self.waiting = observer.waiting
 
     def stage(self, cell: Cell, name: str) -> None:

@@ -28,12 +28,16 @@ class Observer(Protocol):
         """A method printed a line. ``text`` has no line end."""
         ...
 
-    def waiting(self, cells: int) -> None:
-        """Other runs have the ``cells`` that are left: this one waits."""
-        ...
-
     def cell_finished(self, cell: Cell, result: Result, stored: bool) -> None:
         """A cell is over. ``stored`` is False where the failure of a new run must not replace a finished record."""
+        ...
+
+    def cell_elsewhere(self, cell: Cell) -> None:
+        """Another run on the same records folder has finished a cell of this one."""
+        ...
+
+    def waiting(self, cells: int) -> None:
+        """Other runs have the last ``cells`` cells of this one, which waits for them; 0: it no longer does."""
         ...
 
 
@@ -57,6 +61,9 @@ class Silent:
         print(text)
 
     def cell_finished(self, cell: Cell, result: Result, stored: bool) -> None:
+        """Ignored."""
+
+    def cell_elsewhere(self, cell: Cell) -> None:
         """Ignored."""
 
     def waiting(self, cells: int) -> None:

@@ -13,12 +13,16 @@ SCAN_SECONDS = 1.0
 """Seconds between two looks at the cells that other runs have."""
 
 
+def _ignore(cell: Cell) -> None:
+    pass
+
+
 class CellQueue:
     """Gives out cells one after the other, and claims each for this run.
 
     ``unfinished(cell)`` says whether a cell still has to run: it is asked after each claim, since another run may have
-    finished the cell. Without ``store`` or ``claims`` it is a plain queue, and ``unfinished`` is not asked. ``clock`` gives
-    seconds.
+    finished the cell, which ``elsewhere(cell)`` is then told. Without ``store`` or ``claims`` it is a plain queue, and neither
+    is called. ``clock`` gives seconds.
     """
 
     def __init__(
@@ -27,14 +31,14 @@ class CellQueue:
         store: Store | None,
         claims: Claims | None,
         unfinished: Callable[[Cell], bool],
+        elsewhere: Callable[[Cell], None] = _ignore,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.finished_elsewhere: list[Cell] = []
-        """Cells that other runs finished, in the order in which this was seen."""
         self._ready = deque(cells)
         self._elsewhere: dict[Path, Cell] = {}
         self._claims = None if store is None else claims
         self._unfinished = unfinished
+        self._tell_finished = elsewhere
         self._clock = clock
         self._next_scan = clock()
 
@@ -93,5 +97,5 @@ class CellQueue:
             if not unfinished:
                 claims.release(cell.path)
         if not unfinished:
-            self.finished_elsewhere.append(cell)
+            self._tell_finished(cell)
         return unfinished

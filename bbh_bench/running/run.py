@@ -24,7 +24,7 @@ from bbh_bench.running.options import RunOptions, Selection
 from bbh_bench.running.plan import plan, unfinished
 from bbh_bench.running.posterior_cache import PosteriorCache
 from bbh_bench.running.progress import Observer
-from bbh_bench.running.provenance import provenance
+from bbh_bench.running.provenance import now, provenance
 from bbh_bench.running.queue import CellQueue
 from bbh_bench.running.worker import WorkerSettings, pack
 
@@ -82,15 +82,20 @@ def _results(
 ) -> Iterator[Result]:
     """Run, store and report each cell."""
     claims = None if store is None else Claims(store.root)
+    began = now()
 
     def still_unfinished(cell: Cell) -> bool:
-        return store is None or bool(unfinished([cell], store, options.replace, options.keep_outdated))
+        """Another run may have finished the cell meanwhile, or found that it fails."""
+        record = None if store is None else store.get(cell.path)
+        if store is None or (record is not None and record.provenance.started > began):
+            return store is None
+        return bool(unfinished([cell], store, options.replace, options.keep_outdated))
 
-    queue = CellQueue(to_run, store, claims, still_unfinished)
+    queue = CellQueue(to_run, store, claims, still_unfinished, observer.cell_elsewhere)
     with ExitStack() as stack:
         if claims is not None:
-            stack.enter_context(claims)
             claims.clear_stale()
+            stack.enter_context(claims)
             observer = ClaimingObserver(observer, claims)
         results = stack.enter_context(closing(_execute(context, queue, options, folder, observer)))
         for cell, result in results:

@@ -13,7 +13,7 @@ from bbh_bench.tasks import digits5
 
 
 def test_share_of_a_digits5_cell_that_is_neither_fit_nor_predict_nor_attack(benchmark):
-    bench, loaded = context(), digits5.TASK.load(Path())
+    bench = context()
     cell = planned(digits5.TASK, "map")  # the cheapest method: the largest share
     with collection_frozen():
         result = benchmark.pedantic(
