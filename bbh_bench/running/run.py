@@ -49,7 +49,7 @@ def run_cells(
     Without a store every cell runs. Raises ``BenchError`` before the first cell for what can be known by then.
     """
     options.check()
-    device = select_device(options.device)
+    device = _device(options)
     folder = data_folder(options.data)
     to_run = list(cells) if store is None else unfinished(cells, store, options.replace, options.keep_outdated)
     check_data(to_run, folder)
@@ -64,12 +64,26 @@ def run_cells(
             device,
             tuple(plugins.metrics.values()),
             provenance(device, {cell.package.name for cell in to_run}),
-            PosteriorCache(options.posteriors) if options.posteriors else None,
-            CheckpointFolder(options.checkpoints, options.checkpoint_seconds) if options.checkpoints else None,
+            PosteriorCache(options.posteriors.resolve()) if options.posteriors else None,
+            CheckpointFolder(options.checkpoints.resolve(), options.checkpoint_seconds)
+            if options.checkpoints
+            else None,
             scratch=stack.enter_context(_shared_folder(store)),
         )
         observer.run_started(to_run, len(cells) - len(to_run), options.at_a_time)
         yield from _results(to_run, context, options, folder, store, observer)
+
+
+def _device(options: RunOptions) -> torch.device:
+    """The device of the cells. Raises ``BenchError``."""
+    if options.executor != "ray":
+        return select_device(options.device)
+    from bbh_bench.running.ray_cluster import (  # this machine need not have the GPUs of the cluster
+        RayOptions,
+        node_device,
+    )
+
+    return node_device(options.device, RayOptions(gpus=options.gpus))
 
 
 def _results(
@@ -117,8 +131,8 @@ def _execute(context: RunContext, queue: CellQueue, options: RunOptions, folder:
         return processes(context, queue, settings, jobs, options.timeout, observer)
     from bbh_bench.running.ray_cluster import RayOptions, ray_cluster
 
-    how = RayOptions(options.address, options.cpus, options.gpus, options.memory, options.timeout)
-    return ray_cluster(context, queue, replace(settings, threads=options.cpus), how, observer)
+    how = RayOptions(options.address, options.cpus, options.gpus, options.memory, options.timeout, jobs=options.jobs)
+    return ray_cluster(context, queue, replace(settings, memory=None), how, observer)  # Ray counts the memory
 
 
 @contextmanager
@@ -128,7 +142,7 @@ def _shared_folder(store: Store | None) -> Iterator[Path]:
         with TemporaryDirectory(prefix="bbh-bench-") as temporary:
             yield Path(temporary)
         return
-    folder = store.root / SHARED
+    folder = store.root.resolve() / SHARED  # a method may change the current folder
     try:
         yield folder
     finally:
