@@ -7,5 +7,5 @@ from bbh_bench.plugins import load_plugins
 from bbh_bench.running.warmup import warm_up
 
 torch.set_num_threads(1)  # a process that has several threads cannot be forked
-warm_up(torch.device("cpu"))
 load_plugins(external=False)
+warm_up(torch.device("cpu"))

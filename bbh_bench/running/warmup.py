@@ -6,7 +6,6 @@ import torch
 from torch import nn
 
 MODULES = (
-    "bbh_bench.attacks",  # before foolbox: see there
     "foolbox",
     "scipy.stats",
     "sklearn.metrics",
@@ -17,16 +16,15 @@ MODULES = (
 def warm_up(device: torch.device) -> None:
     """Import what scoring and attacks use. On a CPU, also take a step of training with small layers.
 
-    Not on a GPU: a process that has used one cannot be forked. The state of the random generators is changed.
+    Load plugins first: those of the suite prepare what Foolbox needs. A GPU is not used: a process that has used one cannot be
+    forked. The state of the random generators is changed.
     """
     for module in MODULES:
         import_module(module)
     if device.type != "cpu":
         return
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(18, 3))
-    optimiser = torch.optim.Adam(
-        network.parameters(), fused=True
-    )  # its first use imports a compiler, which takes a second
+    optimiser = torch.optim.Adam(network.parameters(), fused=True)  # the first use imports a compiler: a second
     loss = nn.functional.cross_entropy(network(torch.rand(4, 1, 8, 8)), torch.tensor([0, 1, 2, 0]))
     loss.backward()
     optimiser.step()
