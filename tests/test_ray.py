@@ -80,17 +80,17 @@ def test_cells_that_crash_exit_or_hang_cost_no_other(cluster):
 def test_a_cell_that_runs_out_of_memory_runs_again_with_a_larger_claim_until_no_node_has_more(cluster, monkeypatch):
     """The node that has enough CPUs for the cell is one whose memory Ray takes to be full."""
     monkeypatch.setenv("RAY_memory_usage_threshold", "0.001")
-    full = cluster.add_node(num_cpus=2, memory=10**8)
+    full = cluster.add_node(num_cpus=2, memory=2**27)
     observer = Recorder()
     try:
-        options = RayOptions(cluster.address, cpus=2, memory=6 * 10**7)
+        options = RayOptions(cluster.address, cpus=2, memory=3 * 2**25)
         ((_, result),) = on_cluster(from_plugin("straight"), options, observer)
     finally:
         cluster.remove_node(full)
     assert result.record.error.type == "MemoryError"
-    assert "with a claim of 0.1 GB, and no node of the cluster has more" in result.record.error.message
+    assert "with a claim of 0.125 GB, and no node of the cluster has more" in result.record.error.message
     lines = [line for _, line in observer.lines]
-    assert lines == ["it ran out of memory; it runs again, with a claim of 2 CPU, 0.1 GB"]
+    assert lines == ["it ran out of memory; it runs again, with a claim of 2 CPU, 0.125 GB"]
 
 
 @pytest.fixture
@@ -154,9 +154,9 @@ def test_a_run_that_is_interrupted_cancels_its_cells(cluster, tmp_path):
 
 
 def test_a_claim_that_no_node_can_satisfy_is_an_error(cluster):
-    options = RayOptions(cluster.address, cpus=64, memory=8 * 10**12, wait_for_nodes=0.5)
+    options = RayOptions(cluster.address, cpus=64, memory=2**43, wait_for_nodes=0.5)
     with pytest.raises(
-        BenchError, match=r"can run a cell that claims 64 CPU, 8e\+03 GB; the nodes have .*Lower --cpus"
+        BenchError, match=r"can run a cell that claims 64 CPU, 8.19e\+03 GB; the nodes have .*Lower --cpus"
     ):
         next(on_cluster(from_plugin("straight"), options))
 

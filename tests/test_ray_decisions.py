@@ -12,7 +12,7 @@ from bbh_bench.running.ray_node import Installation, run_errand
 from bbh_bench.running.ray_nodes import Claim, too_large
 from bbh_bench.running.ray_retries import Retries
 
-GB = 10**9
+GB = 2**30
 SMALL = {"CPU": 4.0, "memory": 8.0 * GB}
 LARGE = {"CPU": 16.0, "GPU": 2.0, "memory": 64.0 * GB}
 
@@ -59,7 +59,7 @@ def test_a_cell_whose_process_dies_twice_has_failed_and_losses_do_not_count(cell
 def test_claims_of_memory_double_up_to_the_largest_node_that_has_the_other_resources(cell):
     retries, nodes = (
         Retries(Claim(1, 1, 20 * GB), retries=0),
-        {"a": SMALL, "b": LARGE, "c": {"CPU": 1.0, "memory": 1e12}},
+        {"a": SMALL, "b": LARGE, "c": {"CPU": 1.0, "memory": 1000.0 * GB}},
     )
     claims = []
     while (error := retries.out_of_memory(cell, nodes)) is None:

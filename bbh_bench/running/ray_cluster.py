@@ -68,7 +68,7 @@ class RayOptions:
     gpus: float = 0
     """GPUs for each cell; a share, such as 0.25, lets cells share one."""
     memory: int | None = None
-    """Bytes for each cell. Ray only counts them; a cell that ran out of memory gets more."""
+    """Bytes for each cell: a claim, and the limit of its process. A cell that ran out of memory runs again with more."""
     timeout: float | None = None
     """Seconds for each cell, from its first stage on."""
     jobs: int | None = None
@@ -165,7 +165,8 @@ class Driver:
         while len(self._attempts) < limit and (cell := queue.take()) is not None:
             self._number += 1
             claim = self._retries.claim(cell)
-            errand = pickle.dumps(Errand(self._settings, self._plugins, pack(cell)))
+            settings = replace(self._settings, memory=claim.memory)
+            errand = pickle.dumps(Errand(settings, self._plugins, pack(cell)))
             task = self._task.options(num_cpus=claim.cpus, num_gpus=claim.gpus, memory=claim.memory)
             reference = task.remote(self._installation, errand, self._inbox.mailbox, self._number)
             self._attempts[self._number] = Attempt(cell, self._number, reference, claim)

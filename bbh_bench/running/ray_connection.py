@@ -113,5 +113,5 @@ def _without_ray_messages() -> Iterator[None]:
         worker.print_to_stdstream = before
 
 
-def _ignore(data: object, ignore_prefix: bool) -> None:
+def _ignore(data: object, ignore_prefix: bool = False) -> None:
     """In place of Ray's own function."""

@@ -7,6 +7,8 @@ from typing import Any
 
 INTERVAL = 2.0
 """Seconds between two looks at the nodes."""
+GRACE = 3.0
+"""Seconds in which the loss of a node shows: its processes may die, one by one, before the node counts as dead."""
 
 Nodes = Mapping[str, Mapping[str, float]]
 """Ray's resources of each node, by the node's id; memory is in bytes."""
@@ -54,6 +56,15 @@ class NodeWatch:
         """The nodes that were alive a moment ago."""
         return self._nodes if time.monotonic() < self._time + INTERVAL else self.read()
 
+    def stays(self, node: str | None) -> bool:
+        """Whether a node, on which a process died, is still alive a moment later. None, an unknown node, is not."""
+        end = time.monotonic() + GRACE
+        while alive := node in self.read():
+            if time.monotonic() > end:
+                break
+            time.sleep(GRACE / 10)
+        return alive
+
     def slots(self, claim: Claim) -> int:
         """How many cells with this claim the cluster runs at a time."""
         return sum(claim.slots(node) for node in self.recent().values())
@@ -76,8 +87,8 @@ def too_large(claim: Claim, nodes: Nodes) -> str:
 
 
 def gigabytes(size: float) -> str:
-    """As ``--memory`` writes it."""
-    return f"{size / 1e9:.3g} GB"
+    """As ``--memory`` takes it: a gigabyte has 2^30 bytes."""
+    return f"{size / 2**30:.3g} GB"
 
 
 def _resources(cpus: float, gpus: float, memory: float) -> str:

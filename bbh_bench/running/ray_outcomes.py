@@ -61,7 +61,7 @@ class Outcomes:
         except (errors.OutOfMemoryError, MemoryError):
             return self._out_of_memory(attempt)
         except errors.WorkerCrashedError as error:
-            if attempt.node not in self._nodes.read():
+            if not self._nodes.stays(attempt.node):
                 return self._lost(attempt, error)
             return self._retries.crashed(attempt.cell) or Again("its process died")
         except errors.RayTaskError as error:  # not what a method raised, which is in its record
