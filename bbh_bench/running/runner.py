@@ -168,10 +168,14 @@ def _measure(
     reference = Reference(problem)
     timings: list[Step] = []
 
+    def time_reference() -> None:
+        if time.perf_counter() >= reference.due:
+            timings.append(reference.block())
+
     def begin(stage: str) -> None:
         progress.stage(stage)
-        if timings and time.perf_counter() >= reference.due:
-            timings.append(reference.block())
+        if timings:  # the fit has its own
+            time_reference()
 
     memory = PeakMemory(context.device)
     stages = Stages(cell.seed, context.device, begin, _sharing(context, cell), memory)
@@ -180,10 +184,10 @@ def _measure(
     del problem
     with memory.excluded():
         loaded = load()
-    timings.append(reference.block())
+    timings.append(reference.recent())
     with sealed(f"method '{cell.method.name}'"):
         arrays = loaded.evaluate(fitted.posterior, context.device, cell.seed, stages)
-    timings.append(reference.block())
+    time_reference()
     cost = costs(stages, timings, steps, fitted.parts, parameters(fitted.posterior))
     cost["peak_memory_bytes"] = max(fitted.peak_memory, memory.bytes())
     return fitted, arrays, cost, sum(stages.seconds.values())
@@ -207,7 +211,7 @@ def warmed_up(context: RunContext, loaded: Iterable[LoadedTask]) -> Iterator[Non
     Inside, objects that exist already are exempt from garbage collection: a collection before each cell would otherwise take
     longer than the attacks of a small cell.
     """
-    for module in ("foolbox", "scipy.stats", "sklearn.metrics", "torchmetrics.functional.classification"):
+    for module in ("foolbox", "scipy.stats", "torchmetrics.functional.classification"):
         import_module(module)
     for task in loaded:
         with suppress(Exception):  # a task that cannot even do this fails in its cells, where it is recorded

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from conftest import note
@@ -12,8 +13,9 @@ from bbh_bench.running.runner import run_cell, warmed_up
 from bbh_bench.tasks import digits5
 
 
-def test_share_of_a_digits5_cell_that_is_neither_fit_nor_predict_nor_attack(benchmark):
-    bench, loaded = context(), digits5.TASK.load(Path())
+def test_share_of_a_digits5_cell_that_is_neither_fit_nor_predict_nor_attack(benchmark, tmp_path):
+    """Of a cell that finds the surrogate of its seed, as all cells but the first."""
+    bench, loaded = replace(context(), scratch=tmp_path), digits5.TASK.load(Path())
     cell = planned(digits5.TASK, "map")  # the cheapest method: the largest share
     with warmed_up(bench, [loaded]):
         result = benchmark.pedantic(
