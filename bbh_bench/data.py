@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -75,10 +76,11 @@ class DataFile:
         target = folder / self.path
         if not target.is_file():
             self._download(folder)
-        actual = sha256(target.read_bytes())
+        found = target.stat()
+        actual = _digest_of(target, (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino))
         if actual != self.sha256:
             raise DataError(
-                f"The data file '{target}' ({target.stat().st_size:,} bytes) is truncated or changed: its SHA-256 is "
+                f"The data file '{target}' ({found.st_size:,} bytes) is truncated or changed: its SHA-256 is "
                 f"{actual[:12]}... and should be {self.sha256[:12]}... Delete it, then run again to download it, or "
                 f"unpack {self.url} there by hand."
             )
@@ -148,6 +150,12 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+@lru_cache(maxsize=64)
+def _digest_of(path: Path, state: tuple[int, ...]) -> str:
+    """SHA-256 of a file, computed once per process and ``state`` of the file: size, times and number."""
+    return sha256(path.read_bytes())
+
+
 def digest(arrays: Sequence[np.ndarray]) -> str:
     """SHA-256 of the bytes of all arrays, in order."""
     return sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays))
@@ -158,7 +166,7 @@ def read_idx_images(path: Path) -> Tensor:
     from torchvision.datasets.mnist import read_image_file
 
     images: Tensor = read_image_file(str(path))
-    return images.unsqueeze(1).float() / 255
+    return images.unsqueeze(1).float().div_(255)
 
 
 def read_idx_labels(path: Path) -> Tensor:

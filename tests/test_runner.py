@@ -2,6 +2,7 @@
 
 import gc
 import re
+import threading
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -260,6 +261,115 @@ def test_a_method_cannot_end_the_run(bench, loaded):
     record = record_of(bench, loaded, Quitter())
     assert record.status == "failed"
     assert record.error.type == "SystemExit"
+
+
+def fitting(function):
+    """A method whose fit is ``function``."""
+
+    @dataclass(frozen=True)
+    class Fits:
+        """A method with a given fit."""
+
+        name: str = "fits"
+        version: int = 1
+
+        def fit(self, problem):
+            return function(problem)
+
+    return Fits()
+
+
+class NoText(Exception):
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+class OddText(Exception):
+    def __str__(self):
+        return "half a character: \ud800"
+
+
+class BareBase(BaseException):
+    pass
+
+
+def raising(bench, loaded, error):
+    def fit(problem):
+        raise error
+
+    return record_of(bench, loaded, fitting(fit))
+
+
+@pytest.mark.parametrize("error", [BareBase, GeneratorExit, NoText, OddText])
+def test_whatever_a_method_raises_is_the_failure_of_its_cell(bench, loaded, error, tmp_path):
+    record = raising(bench, loaded, error)
+    assert record.status == "failed"
+    assert record.error.type == error.__name__
+    assert "in fit" in record.error.traceback
+    assert Store(tmp_path).put(record, {}) == Store(tmp_path).get(record.path) == record
+
+
+def test_an_exception_without_a_text_says_so(bench, loaded):
+    assert raising(bench, loaded, NoText).error.message == "<its text cannot be shown: RuntimeError>"
+    assert raising(bench, loaded, OddText).error.message == r"half a character: \ud800"
+
+
+def test_an_interruption_ends_the_run(bench, loaded):
+    with pytest.raises(KeyboardInterrupt):
+        raising(bench, loaded, KeyboardInterrupt)
+
+
+def test_while_a_method_fits_there_are_no_test_data_in_the_process(bench):
+    labels = TINY.load(Path()).data.test[1]
+
+    def copies():
+        tensors = [each for each in gc.get_objects() if type(each) is torch.Tensor]
+        return sum(torch.equal(each, labels) for each in tensors)
+
+    seen = []
+
+    def fit(problem):
+        seen.append(copies())
+        return QUICK.fit(problem)
+
+    known = copies()  # by this test, and by fixtures
+    cell = planned(TINY, fitting(fit))
+    assert run_cell(bench, cell, lambda: TINY.load(Path()), NoProgress()).record.finished
+    loaded = TINY.load(Path())
+    assert run_cell(bench, cell, lambda: loaded, NoProgress()).record.finished
+    assert seen == [known, known + 1]  # a caller that keeps the data leaves them to be seen
+
+
+def leaving_a_thread(event, daemon=False):
+    def fit(problem):
+        threading.Thread(target=event.wait, daemon=daemon, name="helper").start()
+        return QUICK.fit(problem)
+
+    return fitting(fit)
+
+
+@pytest.mark.parametrize("daemon", [False, True])
+def test_a_thread_that_goes_on_after_the_fit_is_noticed(bench, loaded, daemon, monkeypatch):
+    monkeypatch.setattr("bbh_bench.running.fitting.GRACE", 0.01)
+    event = threading.Event()
+    try:
+        record = record_of(bench, loaded, leaving_a_thread(event, daemon))
+    finally:
+        event.set()
+    if daemon:
+        assert record.finished
+        assert any("daemon threads that go on: 'helper'" in sentence for sentence in record.warnings)
+    else:
+        assert record.error.type == "ContractError"
+        assert "fit() left threads that go on: 'helper'. End and join them" in record.error.message
+
+
+def test_a_thread_that_ends_by_itself_is_no_mistake(bench, loaded):
+    event = threading.Event()
+    event.set()
+    record = record_of(bench, loaded, leaving_a_thread(event))
+    assert record.finished
+    assert record.warnings == []
 
 
 @pytest.mark.parametrize("parameters", [torch.tensor(3), None, 10**400, True, -1])

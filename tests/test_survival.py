@@ -110,3 +110,28 @@ def compare(store, other):
         assert record.finished
         assert (record.scores, record.curves, record.audit) == (expected.scores, expected.curves, expected.audit)
         assert record.predictions.sha256 == expected.predictions.sha256
+
+
+def test_two_runs_on_one_folder_share_the_cells(server, tmp_path):
+    """Each cell runs once; both runs end when all cells are finished."""
+    together, alone = tmp_path / "together", tmp_path / "alone"
+    runs = [server.Process(target=logged, args=(together, executor, tmp_path / executor)) for executor in EXECUTORS]
+    for process in runs:
+        process.start()
+    for process in runs:
+        process.join(3 * LONGEST)
+        assert process.exitcode == 0
+    lines = [line for executor in EXECUTORS for line in (tmp_path / executor).read_text().splitlines()]
+    finished = [line.partition("] ")[2].partition(":")[0] for line in lines if " in " in line and line.startswith("[")]
+    assert len(finished) == len(set(finished)) == 6
+    process = server.Process(target=command, args=(alone, "inline"))
+    process.start()
+    process.join(2 * LONGEST)
+    compare(Store(together), Store(alone))
+    assert not list(together.rglob(".*"))
+
+
+def logged(records, executor, log):
+    """As ``command``, but what it prints goes to a file."""
+    os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT), 1)
+    os._exit(main(arguments(records, executor)))

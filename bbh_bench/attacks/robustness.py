@@ -1,5 +1,6 @@
 """Scores and curves of a posterior under attack, computed from stored arrays only."""
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -124,8 +125,20 @@ def degradation(clean_accuracy: float, epsilons: list[float], accuracy: list[flo
 
 
 def intervals(accuracy: list[float], n: int) -> tuple[list[float], list[float]]:
-    """Lower and upper ends of the Wilson 95 % intervals of accuracies on n images (Wilson 1927)."""
-    from scipy.stats import binomtest
+    """Lower and upper ends of the Wilson 95 % intervals of accuracies on n images (Wilson 1927).
 
-    ends = [binomtest(round(share * n), n).proportion_ci(LEVEL, method="wilson") for share in accuracy]
-    return [float(end.low) for end in ends], [float(end.high) for end in ends]
+    The arithmetic of ``scipy.stats.binomtest(...).proportion_ci``, without its test, which takes longer than all metrics.
+    """
+    from scipy.special import ndtri
+
+    z = float(ndtri(0.5 + 0.5 * LEVEL))
+    low, high = [], []
+    for share in accuracy:
+        k = round(share * n)
+        p = k / n
+        scale = 2 * (n + z**2)
+        centre = (2 * n * p + z**2) / scale
+        half = z / scale * math.sqrt(4 * n * p * (1 - p) + z**2)
+        low.append(0.0 if k == 0 else centre - half)
+        high.append(1.0 if k == n else centre + half)
+    return low, high

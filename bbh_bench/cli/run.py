@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bbh_bench.cli.arguments import Commands, add_folder, add_names, add_plugin, load, names
-from bbh_bench.errors import BenchError
+from bbh_bench.errors import BenchError, RecordError
 
 if TYPE_CHECKING:
     from bbh_bench.running.options import RunOptions, Selection
@@ -71,7 +71,10 @@ def command(options: argparse.Namespace) -> int:
     plugins = load(options.plugin)
     with display(store.root, how.at_a_time) as observer:
         failed = sum(not result.record.finished for result in run(plugins, selected, how, store, observer))
-    records = store.records()
+    try:
+        records = store.records()
+    except RecordError as error:  # somebody else's file: it is no reason to doubt the cells
+        raise RecordError(f"The cells are stored, but there is no leaderboard: {error}") from error
     print(f"\n{summary(records)}\n\nwrote {write_leaderboard(records, store.root, '--records')}")
     return 1 if failed else 0
 

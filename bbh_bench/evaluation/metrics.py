@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from bbh_bench.api import Metric, Scope
+from bbh_bench.evaluation.detection import area_under_roc, average_precision, roc_curve
 from bbh_bench.evaluation.predictive import Predictions
 from bbh_bench.hookspecs import hookimpl
 
@@ -63,30 +64,18 @@ def entropy_auc(predictions: Predictions) -> float:
 
 def auroc(test: Predictions, ood: Predictions) -> float:
     """Area under the ROC curve of OOD detection."""
-    from sklearn.metrics import roc_auc_score
-
-    return float(roc_auc_score(*_detection(test, ood)))
+    return area_under_roc(test.entropy, ood.entropy)
 
 
 def aupr(test: Predictions, ood: Predictions) -> float:
     """Average precision of OOD detection."""
-    from sklearn.metrics import average_precision_score
-
-    return float(average_precision_score(*_detection(test, ood)))
+    return average_precision(test.entropy, ood.entropy)
 
 
 def fpr95(test: Predictions, ood: Predictions) -> float:
     """Share of test inputs at or above the highest entropy threshold that at least 95 % of the OOD inputs reach."""
-    from sklearn.metrics import roc_curve
-
-    fpr, tpr, _ = roc_curve(*_detection(test, ood), drop_intermediate=False)
+    fpr, tpr = roc_curve(test.entropy, ood.entropy, drop_intermediate=False)
     return float(fpr[np.searchsorted(tpr, 0.95)])
-
-
-def _detection(test: Predictions, ood: Predictions) -> tuple[np.ndarray, np.ndarray]:
-    """Whether each input is OOD, 0 or 1, and its entropy."""
-    truth = np.r_[np.zeros(len(test.entropy)), np.ones(len(ood.entropy))]
-    return truth, np.r_[test.entropy, ood.entropy]
 
 
 LABELLED: Scope = "labelled"

@@ -3,6 +3,7 @@
 import math
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -29,12 +30,12 @@ class Predictions:
     mutual_information: np.ndarray
     """Of class and network ``[N]``, in nats: the epistemic part of the entropy (Houlsby et al. 2011, eq. 2)."""
 
-    @property
+    @cached_property
     def probs(self) -> np.ndarray:
         """Mean probabilities ``[N, K]``."""
         return np.exp(self.log_probs)
 
-    @property
+    @cached_property
     def entropy(self) -> np.ndarray:
         """Entropy of the mean probabilities ``[N]``, in nats: total uncertainty."""
         return -np.sum(self.probs * self.log_probs, axis=1)

@@ -45,6 +45,7 @@ class Reference:
     def __init__(self, problem: Problem) -> None:
         self.due = 0.0
         """Time of ``time.perf_counter`` at which a block should be run again."""
+        self._latest: Step | None = None
         self._device = problem.x.device
         self._likelihood = problem.likelihood
         self._settings = TorchSettings.current()
@@ -72,7 +73,14 @@ class Reference:
             steps = [self._step(x, y) for x, y in self._batches][1:]
         end = time.perf_counter()
         self.due = end + INTERVAL * (end - start)
-        return Step(median(step.seconds for step in steps), median(step.processor_seconds for step in steps))
+        self._latest = Step(median(step.seconds for step in steps), median(step.processor_seconds for step in steps))
+        return self._latest
+
+    def recent(self) -> Step:
+        """The result of the latest block, or of a new one if that is due."""
+        if self._latest is not None and time.perf_counter() < self.due:
+            return self._latest
+        return self.block()
 
     def _step(self, x: Tensor, y: Tensor) -> Step:
         synchronise(self._device)

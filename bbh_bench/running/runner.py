@@ -167,10 +167,14 @@ def _measure(
     reference = Reference(problem)
     timings: list[Step] = []
 
+    def time_reference() -> None:
+        if time.perf_counter() >= reference.due:
+            timings.append(reference.block())
+
     def begin(stage: str) -> None:
         progress.stage(stage)
-        if timings and time.perf_counter() >= reference.due:
-            timings.append(reference.block())
+        if timings:  # the fit has its own
+            time_reference()
 
     user = f"method '{cell.method.name}'"
     memory = PeakMemory(context.device)
@@ -180,10 +184,10 @@ def _measure(
     del problem
     with memory.excluded():
         loaded = load()
-    timings.append(reference.block())
+    timings.append(reference.recent())
     with sealed(user), unreplaced(context, user):
         arrays = loaded.evaluate(fitted.posterior, context.device, cell.seed, stages)
-    timings.append(reference.block())
+    time_reference()
     cost = costs(stages, timings, steps, fitted.parts, parameters(fitted.posterior))
     cost["peak_memory_bytes"] = max(fitted.peak_memory, memory.bytes())
     return fitted, arrays, cost, sum(stages.seconds.values())

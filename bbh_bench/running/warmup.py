@@ -8,7 +8,7 @@ from torch import nn
 MODULES = (
     "foolbox",
     "scipy.stats",
-    "sklearn.metrics",
+    "sklearn.datasets",
     "torchmetrics.functional.classification",
 )
 

@@ -3,17 +3,21 @@
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from conftest import note
 from helpers import NoProgress, context, planned
 
 from bbh_bench.running.runner import collection_frozen, run_cell
+from bbh_bench.running.warmup import warm_up
 from bbh_bench.tasks import digits5
 
 
-def test_share_of_a_digits5_cell_that_is_neither_fit_nor_predict_nor_attack(benchmark):
-    bench = context()
+def test_share_of_a_digits5_cell_that_is_neither_fit_nor_predict_nor_attack(benchmark, tmp_path):
+    """Of a cell that finds the surrogate of its seed, as all cells but the first."""
+    bench = replace(context(), scratch=tmp_path)
+    warm_up(bench.device)
     cell = planned(digits5.TASK, "map")  # the cheapest method: the largest share
     with collection_frozen():
         result = benchmark.pedantic(
