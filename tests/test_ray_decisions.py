@@ -1,5 +1,6 @@
 """What the driver of a Ray cluster decides: how many cells, which of them again, and what it refuses. None of it needs Ray."""
 
+import socket
 import sys
 
 import pytest
@@ -9,7 +10,7 @@ from ray_helpers import from_plugin, on_cluster
 from bbh_bench.errors import BenchError
 from bbh_bench.running.ray_cluster import RayOptions, node_device
 from bbh_bench.running.ray_node import Installation, run_errand
-from bbh_bench.running.ray_nodes import Claim, too_large
+from bbh_bench.running.ray_nodes import Claim, NodeWatch, too_large
 from bbh_bench.running.ray_retries import Retries
 
 GB = 2**30
@@ -40,6 +41,29 @@ def test_a_node_runs_as_many_cells_as_its_scarcest_resource_allows(claim, small,
 def test_what_is_too_large_is_compared_with_the_nodes():
     sentence = too_large(Claim(32, 1, 4 * GB), {"a": SMALL, "b": SMALL, "c": LARGE})
     assert "claims 32 CPU, 1 GPU, 4 GB; the nodes have 16 CPU, 2 GPU, 64 GB; 4 CPU, 8 GB. Lower --cpus" in sentence
+
+
+class OneNode:
+    """What is used of the module ray: a cluster of one node."""
+
+    def __init__(self, address):
+        self.gcs_address = address
+
+    def get_runtime_context(self):
+        return self
+
+    def nodes(self):
+        return [{"NodeID": "a", "Alive": True, "Resources": SMALL}]
+
+
+def test_a_head_node_that_does_not_answer_any_more_is_an_error(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        address = f"127.0.0.1:{head.getsockname()[1]}"
+        watch = NodeWatch(OneNode(address))
+    assert watch.slots(Claim(2, 0, None)) == 2
+    monkeypatch.setattr("bbh_bench.running.ray_nodes.HEAD_PATIENCE", 0.01)
+    with pytest.raises(BenchError, match=f"head node of the Ray cluster, {address}, does not answer any more"):
+        watch.read()
 
 
 def test_a_lost_cell_runs_again_as_often_as_was_asked(cell):

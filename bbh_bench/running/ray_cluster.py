@@ -175,6 +175,7 @@ class Driver:
         """Wait a moment, pass messages on, and yield the results of cells that are over. Cells to repeat are put back."""
         attempts = {attempt.task: attempt for attempt in self._attempts.values()}
         if not attempts:
+            self._observer.waiting(len(queue))
             time.sleep(POLL)
             return
         ready, _ = self._ray.wait(list(attempts), timeout=POLL)

@@ -1,14 +1,19 @@
 """What the nodes of a Ray cluster have, and what a cell claims of it."""
 
+import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bbh_bench.errors import BenchError
+
 INTERVAL = 2.0
 """Seconds between two looks at the nodes."""
 GRACE = 3.0
 """Seconds in which the loss of a node shows: its processes may die, one by one, before the node counts as dead."""
+HEAD_PATIENCE = 20.0
+"""Seconds that the head node may not answer."""
 
 Nodes = Mapping[str, Mapping[str, float]]
 """Ray's resources of each node, by the node's id; memory is in bytes."""
@@ -47,10 +52,27 @@ class NodeWatch:
         self.read()
 
     def read(self) -> Nodes:
-        """The nodes that are alive now."""
+        """The nodes that are alive now. Raises ``BenchError`` if the head node does not answer any more."""
+        self._check_head()
         self._nodes: Nodes = {node["NodeID"]: dict(node["Resources"]) for node in self._ray.nodes() if node["Alive"]}
         self._time = time.monotonic()
         return self._nodes
+
+    def _check_head(self) -> None:
+        """Ray would end this process a minute after its head node."""
+        host, _, port = str(self._ray.get_runtime_context().gcs_address).rpartition(":")
+        end = time.monotonic() + HEAD_PATIENCE
+        while True:
+            try:
+                socket.create_connection((host.strip("[]"), int(port)), HEAD_PATIENCE).close()
+                return
+            except OSError as error:
+                if time.monotonic() > end:
+                    raise BenchError(
+                        f"The head node of the Ray cluster, {host}:{port}, does not answer any more ({error}). Finished cells "
+                        "are stored; start the cluster again, and the same command continues with the rest."
+                    ) from error
+            time.sleep(1)
 
     def recent(self) -> Nodes:
         """The nodes that were alive a moment ago."""

@@ -132,7 +132,7 @@ def _execute(context: RunContext, queue: CellQueue, options: RunOptions, folder:
     from bbh_bench.running.ray_cluster import RayOptions, ray_cluster
 
     how = RayOptions(options.address, options.cpus, options.gpus, options.memory, options.timeout, jobs=options.jobs)
-    return ray_cluster(context, queue, replace(settings, memory=None), how, observer)  # Ray counts the memory
+    return ray_cluster(context, queue, settings, how, observer)
 
 
 @contextmanager
