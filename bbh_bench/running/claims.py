@@ -44,7 +44,7 @@ class Claims:
         self._interval = interval
         self._stale_after = stale_after
         self._process = this_process()
-        self._held: dict[Path, tuple[Path, Content]] = {}
+        self._claimed: dict[Path, tuple[Path, Content]] = {}
         self._doing: dict[Path, tuple[str, float | None, float | None]] = {}
         self._lock = RLock()  # for the files: the heartbeat must not write a claim while it is released
         self._clock = FileSystemClock(root / FOLDER)
@@ -62,7 +62,7 @@ class Claims:
         if os.getpid() != self._process.pid:
             return  # a fork of the run has no thread, and must leave the run's claims alone
         self._heartbeat.join(self._interval)
-        for path in list(self._held):
+        for path in list(self._claimed):
             self.release(path)
         remove_empty(self._root / FOLDER)
 
@@ -72,7 +72,7 @@ class Claims:
         Raises ``RecordError`` if the claim cannot be written.
         """
         with self._lock:
-            if path in self._held:
+            if path in self._claimed:
                 return True
             try:
                 return self._create(path)
@@ -86,14 +86,14 @@ class Claims:
     def release(self, path: Path) -> None:
         """Give up a claim. Ignored for a cell that this run has not claimed."""
         with self._lock, suppress(OSError):  # if the file stays, it becomes stale
-            held = self._held.pop(path, None)
+            claimed = self._claimed.pop(path, None)
             self._doing.pop(path, None)
-            if held is not None and os.getpid() == self._process.pid and self._own(held[0].read_bytes()):
-                held[0].unlink()
+            if claimed is not None and os.getpid() == self._process.pid and self._own(claimed[0].read_bytes()):
+                claimed[0].unlink()
 
     def update(self, path: Path, stage: str, fraction: float | None = None, loss: float | None = None) -> None:
         """What a claimed cell is doing, for ``bbh-bench status``: kept in memory, written by the next heartbeat."""
-        if path in self._held:
+        if path in self._claimed:
             self._doing[path] = (stage, fraction, loss)
 
     def owner(self, path: Path) -> Claim | None:
@@ -120,9 +120,9 @@ class Claims:
     def renew(self) -> None:
         """One heartbeat: write all claims again. Does not fail if nothing can be written."""
         self._clock.measure()
-        for path in list(self._held):
+        for path in list(self._claimed):
             with self._lock, suppress(OSError):
-                if path in self._held:  # it may have been released since
+                if path in self._claimed:  # it may have been released since
                     self._renew(path)
 
     def _renew_until_end(self) -> None:
@@ -130,7 +130,7 @@ class Claims:
             self.renew()
 
     def _renew(self, path: Path) -> None:
-        file, content = self._held[path]
+        file, content = self._claimed[path]
         stage, fraction, loss = self._doing.get(path, (content.stage, content.fraction, content.loss))
         content = replace(content, stage=stage[:LONGEST_STAGE], fraction=_finite(fraction), loss=_finite(loss))
         try:
@@ -139,7 +139,7 @@ class Claims:
                     stream.seek(0)
                     stream.write(content.encode())
                     stream.truncate()
-                    self._held[path] = file, content
+                    self._claimed[path] = file, content
         except FileNotFoundError:  # somebody emptied the folder, or took the cell over: then this has no effect
             self._create(path)
 
@@ -161,7 +161,7 @@ class Claims:
         for claim in others:
             with suppress(OSError):
                 claim.file.unlink()
-        self._held[path] = file, content
+        self._claimed[path] = file, content
         return True
 
     def _own(self, content: bytes) -> bool:
