@@ -96,6 +96,11 @@ def fork():
     os.fork()
 
 
+def kill_parent():
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(60)
+
+
 def allocate():
     blocks = []
     while len(blocks) < 10_000:
@@ -122,6 +127,7 @@ ACTS = {
     "close-descriptors": close_descriptors,
     "interrupt": interrupt_itself,
     "fork": fork,
+    "kill-parent": kill_parent,
 }
 
 

@@ -69,10 +69,21 @@ def check(results, names):
 def test_in_processes_every_harm_stays_in_its_cell():
     settings = WorkerSettings(replace(context(), metrics=()), Path(), 1, (), LIMIT)
     folder, path = os.getcwd(), os.environ["PATH"]
-    results = list(processes(context(), queue(cells(ACTS)), settings, 2, 5.0, Silent()))
-    check(results, ACTS)
+    acts = [name for name in ACTS if name != "kill-parent"]
+    results = list(processes(context(), queue(cells(acts)), settings, 2, 5.0, Silent()))
+    check(results, acts)
     assert (os.getcwd(), os.environ["PATH"]) == (folder, path)
     assert np.geterr()["over"] != "raise"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is no template")
+def test_a_template_that_is_killed_costs_the_running_cells_only():
+    settings = WorkerSettings(replace(context(), metrics=()), Path(), 1)
+    results = list(processes(context(), queue(cells(["kill-parent"])), settings, 1, None, Silent()))
+    records = {cell.method.name: result.record for cell, result in results}
+    assert records["kill-parent"].error.type == "ChildProcessError"
+    assert records["before"].finished
+    assert records["after"].scores == records["before"].scores
 
 
 def test_in_this_process_what_can_be_undone_is_undone():

@@ -60,10 +60,8 @@ class Template:
 
     def launch(self, number: int) -> Connection:
         """See ``Launcher``."""
-        if self._process is None or not self._process.is_alive():
+        if not self._answers():
             self._start()
-        while self._control.poll():
-            self._receive()
         ours, theirs = socket.socketpair()
         with ours, theirs:
             try:
@@ -89,6 +87,17 @@ class Template:
             except (EOFError, OSError):
                 return None
         return self._codes.pop(number)
+
+    def _answers(self) -> bool:
+        """Whether the template lives. Reads what it has said."""
+        if self._process is None or not self._process.is_alive():
+            return False
+        try:
+            while self._control.poll():
+                self._receive()
+        except (EOFError, OSError):
+            return False
+        return True
 
     def _receive(self) -> None:
         """The template says that a process has ended."""
