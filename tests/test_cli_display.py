@@ -66,6 +66,7 @@ def test_start_line():
     assert start_line(48, 2) == "48 cells, 2 at a time"
     assert start_line(1, 8) == "1 cell, 1 at a time"
     assert start_line(6, None) == "6 cells, 1 at a time"
+    assert start_line(6, 0) == "6 cells, as many at a time as there is room for"
 
 
 def test_outcome():

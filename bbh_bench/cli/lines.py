@@ -48,7 +48,8 @@ class RunLines:
 
 def start_line(cells: int, jobs: int | None) -> str:
     """``48 cells, 2 at a time``."""
-    return f"{cells} cell{'s' if cells > 1 else ''}, {min(jobs or 1, cells)} at a time"
+    at_a_time = "as many at a time as there is room for" if jobs == 0 else f"{min(jobs or 1, cells)} at a time"
+    return f"{cells} cell{'s' if cells > 1 else ''}, {at_a_time}"
 
 
 def outcome(record: Record, records: Path, stored: bool) -> str:

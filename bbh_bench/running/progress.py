@@ -9,7 +9,10 @@ class Observer(Protocol):
     """Receives the events of a run. The command line shows them; a library call ignores them."""
 
     def run_started(self, cells: list[Cell], finished_before: int, jobs: int | None) -> None:
-        """``cells`` are going to run, ``jobs`` at a time (None: in this process); ``finished_before`` are skipped."""
+        """``cells`` are going to run, ``jobs`` at a time; ``finished_before`` are skipped.
+
+        ``jobs``: None in this process; 0 for as many as a cluster has room for.
+        """
         ...
 
     def cell_started(self, cell: Cell) -> None:
