@@ -76,11 +76,11 @@ class DataFile:
         target = folder / self.path
         if not target.is_file():
             self._download(folder)
-        found = target.stat()
-        actual = _digest_of(target, (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino))
+        state = target.stat()
+        actual = _digest_of(target, (state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino))
         if actual != self.sha256:
             raise DataError(
-                f"The data file '{target}' ({found.st_size:,} bytes) is truncated or changed: its SHA-256 is "
+                f"The data file '{target}' ({state.st_size:,} bytes) is truncated or changed: its SHA-256 is "
                 f"{actual[:12]}... and should be {self.sha256[:12]}... Delete it, then run again to download it, or "
                 f"unpack {self.url} there by hand."
             )
@@ -151,8 +151,8 @@ def sha256(content: bytes) -> str:
 
 
 @lru_cache(maxsize=64)
-def _digest_of(path: Path, state: tuple[int, ...]) -> str:
-    """SHA-256 of a file, computed once per process and ``state`` of the file: size, times and number."""
+def _digest_of(path: Path, version: tuple[int, ...]) -> str:
+    """SHA-256 of a file, computed once per process and ``version`` of the file: its size, times and number."""
     return sha256(path.read_bytes())
 
 

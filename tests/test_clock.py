@@ -52,7 +52,7 @@ def test_a_restored_fit_has_the_parts_of_earlier_processes_and_its_own_from_now_
     parts = clock.parts()
     assert parts[:2] == earlier
     assert 0.01 <= parts[2].processor_seconds < 0.05
-    assert parts[2].reference == [0.5]  # the reference workload was timed before the fit found its earlier state
+    assert parts[2].reference == [0.5]  # the reference workload was timed before the fit read its earlier state
 
 
 def test_parts_can_be_read_while_it_runs(cpu):

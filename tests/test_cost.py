@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from bbh_bench.running.clock import FitClock, Part
-from bbh_bench.running.cost import costs, fit_costs, mean_step
+from bbh_bench.running.cost import costs, fit_costs
 from bbh_bench.running.memory import PeakMemory
 from bbh_bench.running.reference import InterleavedProgress, Reference, Step
 from bbh_bench.running.stages import Stages, seed_everything
@@ -85,9 +85,10 @@ def test_each_part_of_a_fit_is_compared_with_the_reference_of_its_own_machine():
     assert cost["fit/part/1/step_seconds"] == 1
 
 
-def test_the_mean_step_gives_the_work_done_under_changing_load():
-    """Six steps of 1 s, then two of 3 s: eight steps in 12 s. Timings at equal distances: as many of 1 s as of 3 s."""
-    assert 12 / mean_step([1, 1, 3, 3]) == pytest.approx(8)
+def test_load_that_changes_during_a_fit_slows_the_reference_too():
+    """Half of the time each step takes 1.0, and half of it 1.2, of both workloads. The ratio stays within 1 % of 2."""
+    steps = 55  # 30 in the first half of 60, 25 in the second
+    assert fit_costs([Part(0.0, 60 * 2, [1.0, 1.0, 1.2, 1.2])], steps)["fit/relative"] == pytest.approx(2, rel=0.01)
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -40,10 +40,15 @@ class AttackContext:
     attacked: int
     """Number of test images for an attack that does not set ``images``."""
     device: torch.device
+    indices: dict[int, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """Results of ``index`` by number of images: they are needed several times for each attack."""
 
     def index(self, attack: Attack) -> Tensor:
         """Positions of the test images of an attack, increasing; fewer images are always a subset of more."""
-        return stratified(self.y, min(self.attacked, attack.images or self.attacked))
+        n = min(self.attacked, attack.images or self.attacked)
+        if n not in self.indices:
+            self.indices[n] = stratified(self.y, n)
+        return self.indices[n]
 
     def classify(self, networks: PredictFn, x: Tensor) -> np.ndarray:
         """Classes ``[N]`` that the networks predict together, as they are stored."""

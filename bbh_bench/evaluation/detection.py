@@ -18,8 +18,8 @@ def roc_curve(negative: np.ndarray, positive: np.ndarray, drop_intermediate: boo
     false_positives, true_positives = _counts(negative, positive)
     if drop_intermediate and len(false_positives) > 2:
         corner = np.logical_or(np.diff(false_positives, 2), np.diff(true_positives, 2))
-        kept = np.where(np.r_[True, corner, True])[0]
-        false_positives, true_positives = false_positives[kept], true_positives[kept]
+        chosen = np.where(np.r_[True, corner, True])[0]
+        false_positives, true_positives = false_positives[chosen], true_positives[chosen]
     fpr, tpr = np.r_[0.0, false_positives], np.r_[0.0, true_positives]
     return fpr / fpr[-1], tpr / tpr[-1]
 

@@ -1,7 +1,7 @@
 """The cost columns of a record: seconds, and cost relative to the reference workload, which can be compared across machines."""
 
 from collections.abc import Mapping, Sequence
-from statistics import harmonic_mean
+from statistics import fmean
 
 from bbh_bench.running.clock import Part
 from bbh_bench.running.reference import Step
@@ -55,10 +55,10 @@ def fit_costs(parts: Sequence[Part], steps: int) -> dict[str, float]:
 def mean_step(seconds: Sequence[float]) -> float:
     """Duration of a step of the reference workload in a piece of work, from timings at equal distances within it.
 
-    It is the harmonic mean: n equal stretches of time T have room for T / seconds[k] steps each, and for n T / mean_step
-    together, however much the load differed between them.
+    The arithmetic mean. Of several estimators (means and medians of single steps or of blocks), it varied least between fits
+    of the same method under changing load.
     """
-    return harmonic_mean(seconds)
+    return fmean(seconds)
 
 
 def _attack(seconds: Mapping[str, float]) -> float:
