@@ -35,8 +35,9 @@ ordered by the headline score of the task.
   that all 30 checks of all seeds passed. If one fails, the robustness values of the method are ~~struck out~~ and it
   cannot be the best.
 - *Relative cost (MAP = 1)*: time divided by the time of plain MAP training with the task's whole budget. Both are
-  measured on the same machine, one just after the other, so relative costs can be compared between machines. Seconds
-  cannot."""
+  measured on the same machine, some steps of MAP in between those of the method, so relative costs can be compared
+  between machines. Seconds cannot. It is processor time, on a GPU time on the clock. Records made before 2026-11-25
+  have time on the clock, measured one just after the other: those costs are less exact."""
 
 REGRESSION = (
     "*Inside* is the range of the training inputs, *outside* is the rest of the grid. *Coverage of k %*: the percentage of "
