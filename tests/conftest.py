@@ -9,7 +9,9 @@ import torch
 from bbh_bench.api import Metric
 from bbh_bench.plugins import Plugins, load_plugins
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # the tests run in several processes: more threads than cores wait for each other
+if (
+    "PYTEST_XDIST_WORKER" in os.environ
+):  # the tests run in several processes: more threads than cores wait for each other
     os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
     torch.set_num_threads(1)
 
