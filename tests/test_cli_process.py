@@ -139,7 +139,8 @@ def test_a_run_in_processes_loads_plugin_files_there_and_gives_the_same_scores(t
 
 def test_a_run_works_without_git_and_with_an_ascii_terminal(tmp_path):
     """As in a small container. Attacks import Foolbox, which imports GitPython, which looks for git."""
-    environment = {name: value for name, value in os.environ.items() if name != "GIT_PYTHON_REFRESH"}
+    set_by_others = ("GIT_PYTHON_REFRESH", "PYTHONIOENCODING")
+    environment = {name: value for name, value in os.environ.items() if name not in set_by_others}
     environment |= {"PATH": str(tmp_path), "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONPATH": os.pathsep.join(PATHS)}
     (tmp_path / "tiny.py").write_text(TINY_PLUGIN)
     run = ["run", "--plugin", "tiny.py", "--task", "tiny", "--method", "quick", "--seeds", "0"]

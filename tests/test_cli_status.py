@@ -129,7 +129,8 @@ def test_a_page_is_at_most_a_hundred_columns_wide(capsys, tmp_path):
 
 
 def test_an_empty_folder_has_no_cells(capsys, tmp_path):
-    assert status(capsys, tmp_path).split(": ")[-1] == "0 finished, 0 running, 0 failed\n"
+    page = " ".join(status(capsys, tmp_path).split())  # the name of the folder may need a line of its own
+    assert page.endswith("0 finished, 0 running, 0 failed")
 
 
 def test_a_missing_folder_is_a_mistake(capsys, tmp_path):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import QUICK, TINY, context, planned
-from ray_helpers import BEATING, Recorder, from_plugin, on_cluster
+from ray_helpers import BEATING, Queue, Recorder, from_plugin, on_cluster
 
 from bbh_bench.errors import BenchError
 from bbh_bench.plugins import load_plugins
@@ -47,10 +47,7 @@ def test_a_run_that_loses_a_node_gives_the_records_of_one_process(cluster):
     observer = Recorder(started)
     there = {str(cell): result for cell, result in on_cluster(cells, RayOptions(cluster.address), observer)}
     cluster.add_node(num_cpus=1)
-    here = {
-        str(cell): result
-        for cell, result in inline(context(), cells, {c.task.name: c.task.load(Path()) for c in cells}, Silent())
-    }
+    here = {str(cell): result for cell, result in inline(context(), Queue(cells), Path(), Silent())}
     assert there.keys() == here.keys()
     for name, result in there.items():
         assert result.record.finished, result.record.error
