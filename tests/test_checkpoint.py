@@ -3,12 +3,15 @@
 import math
 import os
 import random
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from helpers import QUICK, TINY, planned
 from torch import nn
 
 from bbh_bench.api import Problem
@@ -20,7 +23,7 @@ from bbh_bench.methods.dropout import Dropout
 from bbh_bench.methods.ensemble import Ensemble
 from bbh_bench.methods.map import Map
 from bbh_bench.methods.mnf import Mnf
-from bbh_bench.running.checkpoint import Checkpoints, random_state, restore_random_state
+from bbh_bench.running.checkpoint import CheckpointFolder, Checkpoints, random_state, restore_random_state
 from bbh_bench.running.clock import FitClock
 from bbh_bench.running.stages import seed_everything
 from bbh_bench.testing import small_problem
@@ -251,6 +254,19 @@ def test_without_room_for_two_files_the_old_one_goes_first(tmp_path, clock, monk
     assert steps == 6
     assert max(seen) == 1  # never a second file beside the one that was there
     assert [path.name for path in tmp_path.iterdir()] == ["loop0.pt"]
+
+
+def test_what_a_killed_save_left_is_deleted_when_the_fit_goes_on(tmp_path, cpu, clock):
+    """Else a small disk would hold two checkpoints of a large fit."""
+    folder, cell = CheckpointFolder(tmp_path), planned(TINY, QUICK)
+    saved = folder.open(cell, "2.0", cpu, clock).folder
+    saved.mkdir()
+    killed = "import sys, os; from pathlib import Path; from bbh_bench.records.files import atomically\n"
+    killed += "with atomically(Path(sys.argv[1], 'loop0.pt')): os._exit(1)"
+    subprocess.run([sys.executable, "-c", killed, str(saved)], check=False)
+    assert len(list(saved.iterdir())) == 1
+    folder.open(cell, "2.0", cpu, clock)
+    assert list(saved.iterdir()) == []
 
 
 def test_saves_are_few(tmp_path, clock):

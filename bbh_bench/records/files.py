@@ -149,7 +149,7 @@ def _host() -> str:
 
 def _stale(path: Path) -> bool:
     owned = TEMPORARY.fullmatch(path.name)
-    if owned is not None and owned["host"] == _host() and not _alive(int(owned["process"])):
+    if owned is not None and owned["host"] == _host() and not process_exists(int(owned["process"])):
         return True
     return bool(owned or UNOWNED.fullmatch(path.name)) and age(path) > STALE_SECONDS
 
@@ -160,8 +160,8 @@ def age(path: Path) -> float:
     return time.time() - max(status.st_mtime, status.st_ctime)
 
 
-def _alive(process: int) -> bool:
-    """Whether a process of this host exists. True if that cannot be known: then its files go by their age."""
+def process_exists(process: int) -> bool:
+    """Whether there is a process of this number on this host. True if that cannot be known."""
     if os.name != "posix":  # elsewhere signal 0 may end a process
         return True
     try:

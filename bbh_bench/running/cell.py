@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bbh_bench.api import Arrays, Attack, Method, Task, TaskDescription
+from bbh_bench.records.identity import describe
 from bbh_bench.records.record import Package, Record, cell_path
 
 
@@ -36,6 +37,19 @@ class Cell:
 
     def __str__(self) -> str:
         return f"{self.task.name} {self.method.name} seed {self.seed}"
+
+
+def fit_identity(cell: Cell, torch_version: str | None, device: str) -> dict[str, object]:
+    """What the fit of a cell depends on: JSON values. The digests of the data are in the task's part; ``device`` is a type."""
+    return {
+        "method": describe(cell.method),
+        "source": cell.source,
+        "package": [cell.package.name, cell.package.version],
+        "torch": torch_version,
+        "task": describe(cell.task_description.fit),
+        "seed": cell.seed,
+        "device": device,
+    }
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,8 @@ from torch import Tensor, nn
 
 from bbh_bench.api import Stateful
 from bbh_bench.errors import BenchWarning
-from bbh_bench.records.identity import describe
-from bbh_bench.records.store import atomically
-from bbh_bench.running.cell import Cell
+from bbh_bench.records.files import atomically, clear_temporary
+from bbh_bench.running.cell import Cell, fit_identity
 from bbh_bench.running.clock import FitClock, Part
 
 FORMAT = 1
@@ -165,29 +164,18 @@ class CheckpointFolder:
 
     def open(self, cell: Cell, torch_version: str | None, device: torch.device, clock: FitClock) -> Checkpoints:
         """The checkpoints of the fit of a cell, whose time ``clock`` measures."""
-        key = _key(cell, torch_version, device)
-        return Checkpoints(self._folder(cell, key), key, self.every, clock)
+        key = fit_identity(cell, torch_version, device.type)
+        folder = self._folder(cell, key)
+        clear_temporary(folder)  # a save that was killed left as much as a whole checkpoint
+        return Checkpoints(folder, key, self.every, clock)
 
     def discard(self, cell: Cell, torch_version: str | None, device: torch.device) -> None:
         """Delete the checkpoints of a cell that is finished."""
-        shutil.rmtree(self._folder(cell, _key(cell, torch_version, device)), ignore_errors=True)
+        shutil.rmtree(self._folder(cell, fit_identity(cell, torch_version, device.type)), ignore_errors=True)
 
     def _folder(self, cell: Cell, key: Mapping[str, object]) -> Path:
         digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
         return self.root / f"{cell.task.name}-{cell.method.name}-seed{cell.seed}-{digest[:16]}"
-
-
-def _key(cell: Cell, torch_version: str | None, device: torch.device) -> dict[str, object]:
-    """What a fit depends on. The digests of the data are in the task's description."""
-    return {
-        "method": describe(cell.method),
-        "source": cell.source,
-        "package": [cell.package.name, cell.package.version],
-        "torch": torch_version,
-        "task": describe(cell.task_description.fit),
-        "seed": cell.seed,
-        "device": device.type,
-    }
 
 
 def random_state() -> dict[str, object]:

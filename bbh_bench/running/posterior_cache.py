@@ -15,10 +15,10 @@ from torch import Tensor
 
 from bbh_bench.api import Posterior, Problem
 from bbh_bench.errors import BenchError, BenchWarning
+from bbh_bench.records.files import atomically
 from bbh_bench.records.identity import describe
 from bbh_bench.records.record import Provenance
-from bbh_bench.records.store import atomically
-from bbh_bench.running.cell import Cell
+from bbh_bench.running.cell import Cell, fit_identity
 from bbh_bench.running.clock import Part
 
 FORMAT = 2
@@ -93,17 +93,10 @@ def fit_key(problem: Problem, cell: Cell, torch_version: str | None) -> FitKey:
     return {
         "format": FORMAT,
         "name": cell.method.name,
-        "method": describe(cell.method),
-        "source": cell.source,
-        "package": [cell.package.name, cell.package.version],
-        "torch": torch_version,
-        "task": describe(cell.task_description.fit),
         "data": [_digest(problem.x), _digest(problem.y)],
         "likelihood": describe(problem.likelihood),
         "budget": [problem.epochs, problem.batch_size],
-        "seed": cell.seed,
-        "device": problem.x.device.type,
-    }
+    } | fit_identity(cell, torch_version, problem.x.device.type)
 
 
 def _digest(x: Tensor) -> str:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import msgspec
 
+from bbh_bench.records.files import process_exists
+
 ENDED_STATES = ("Z", "X")
 """Of /proc/<pid>/stat: a process that has ended and whose parent has not yet asked for its exit code."""
 
@@ -30,13 +32,7 @@ class ProcessIdentity(msgspec.Struct, frozen=True, kw_only=True):
         state, started = _state_and_start(self.pid)
         if state is not None:
             return state in ENDED_STATES or started != self.started
-        try:
-            os.kill(self.pid, 0)
-        except (ProcessLookupError, OverflowError):
-            return True
-        except OSError:  # it exists, and belongs to another user
-            return False
-        return False
+        return not process_exists(self.pid)
 
 
 def this_process() -> ProcessIdentity:

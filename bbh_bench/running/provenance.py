@@ -36,7 +36,7 @@ def provenance(device: torch.device, packages: Iterable[str]) -> Provenance:
     """Of a run on ``device`` with methods of these packages."""
     commit, dirty, diff = git_state(Path(__file__).parents[1])
     return Provenance(
-        packages={name: _version(name) for name in sorted({*PACKAGES, *packages})},
+        packages={name: installed_version(name) for name in sorted({*PACKAGES, *packages})},
         python=platform.python_version(),
         commit=commit,
         dirty=dirty,
@@ -60,7 +60,7 @@ def package(name: str, module: str) -> Package:
     if commit is None:
         origin = getattr(sys.modules.get(module), "__file__", None) or _origin(module)
         commit, dirty, _ = git_state(Path(origin).parent, Path(origin).name) if origin else (None, None, None)
-    return Package(name=name, version=_version(name), commit=commit, dirty=dirty)
+    return Package(name=name, version=installed_version(name), commit=commit, dirty=dirty)
 
 
 def command(arguments: list[str]) -> str:
@@ -127,7 +127,8 @@ def _origin(module: str) -> str | None:
     return spec.origin if spec is not None and spec.has_location else None
 
 
-def _version(name: str) -> str | None:
+def installed_version(name: str) -> str | None:
+    """Of a package; None if it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:

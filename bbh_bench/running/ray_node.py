@@ -10,14 +10,14 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import bbh_bench
-from bbh_bench.running.provenance import hardware
+from bbh_bench.records.files import process_exists
+from bbh_bench.running.provenance import hardware, installed_version
 from bbh_bench.running.ray_messages import Post
 from bbh_bench.running.worker import WorkerSettings, run_alone
 
@@ -36,7 +36,7 @@ class Installation:
     @classmethod
     def here(cls, packages: Iterable[str]) -> "Installation":
         """Of this process."""
-        versions = {name: _version(name) for name in packages}
+        versions = {name: installed_version(name) for name in packages}
         return cls(versions | {"Python": platform.python_version()}, _code_digest())
 
     def difference(self, other: "Installation") -> str:
@@ -104,25 +104,8 @@ def _remove_leftovers() -> None:
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         process = folder.name.removeprefix(PREFIX).partition("_")[0]
         with suppress(OSError, ValueError):
-            if folder.stat().st_uid == os.getuid() and not _alive(int(process)):
+            if folder.stat().st_uid == os.getuid() and not process_exists(int(process)):
                 shutil.rmtree(folder)
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _code_digest() -> str:

@@ -56,9 +56,8 @@ def run_cells(
     if options.executor != "inline":
         for cell in to_run:
             pack(cell)  # one that cannot be sent to another process must show before the first cell
-    check_folders(
-        store, options.posteriors, options.checkpoints
-    )  # not before everything else was checked: it creates them
+    # Not before everything else was checked: it creates the folders.
+    check_folders(store, options.posteriors, options.checkpoints)
     with ExitStack() as stack:
         context = RunContext(
             device,
@@ -78,11 +77,9 @@ def _device(options: RunOptions) -> torch.device:
     """The device of the cells. Raises ``BenchError``."""
     if options.executor != "ray":
         return select_device(options.device)
-    from bbh_bench.running.ray_cluster import (  # this machine need not have the GPUs of the cluster
-        RayOptions,
-        node_device,
-    )
+    from bbh_bench.running.ray_cluster import RayOptions, node_device
 
+    # This machine need not have the GPUs of the cluster.
     return node_device(options.device, RayOptions(gpus=options.gpus))
 
 

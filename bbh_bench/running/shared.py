@@ -14,7 +14,7 @@ import numpy as np
 
 from bbh_bench.api import Arrays
 from bbh_bench.errors import BenchWarning
-from bbh_bench.records.store import write_atomically
+from bbh_bench.records.files import write_atomically
 
 _KEY = "key"
 _ARRAY = "array/"
