@@ -16,10 +16,8 @@ import msgspec
 import numpy as np
 
 from bbh_bench.errors import RecordError
-from bbh_bench.records.files import Together, age, atomically, being_written, clear_temporary, probe, write_atomically
+from bbh_bench.records.files import Together, age, being_written, clear_temporary, probe
 from bbh_bench.records.record import ARRAYS, Predictions, Record
-
-__all__ = ["Store", "atomically", "write_atomically"]
 
 STALE_SECONDS = 60.0
 """Age from which arrays that no record names are stale."""
