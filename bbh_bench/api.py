@@ -111,6 +111,24 @@ class AttackAlgorithm(ABC):
         """
         return False
 
+    @property
+    def groups(self) -> int:
+        """Number of groups into which the attacker's samples are divided: ``model.networks.groups``.
+
+        An attack that computes each gradient from another group cannot adapt to single networks. A field of the same name may
+        take the place of this property.
+        """
+        return 1
+
+    @property
+    def checks(self) -> int:
+        """Number of further samples, ``model.networks.check``, on which the attack looks for what is still correct. May be 0.
+
+        With them, the attack is also run on the *known* networks, those that decide. It is then called with the result on
+        unknown networks as ``starting_points``: images ``[B, ...]`` for each epsilon.
+        """
+        return 0
+
     @abstractmethod
     def foolbox(self, norm: Norm) -> RunAttack:
         """A Foolbox attack, or a function that is called in the same way."""

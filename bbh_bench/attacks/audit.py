@@ -1,8 +1,11 @@
 """The audit: whether the robustness scores of a record can be trusted. A defence that masks gradients should fail it.
 
 After Carlini et al. 2019, "On evaluating adversarial robustness", arXiv 1902.06705, section 5. All items are computed from the
-stored arrays. Accuracies are compared in points, on the same images at the same epsilon. Beside the limit, two standard errors
-of the difference are allowed, computed from the images on which the two disagree (McNemar).
+stored arrays. Accuracies are compared in points, on the same images at the same epsilon, with the standard error of their
+difference from the images on which the two disagree (McNemar).
+
+Two attacks can be audited. The audit of ``adaptive-linf`` is of version 3 of the attacks. That of ``pgd-linf`` belongs to
+records of before; it is kept so that they can be read and verified.
 """
 
 import math
@@ -14,11 +17,13 @@ from bbh_bench.api import Arrays
 from bbh_bench.attacks.stored import MORE_SAMPLES, StoredAttack, StoredAudit, stored_attacks
 from bbh_bench.records.record import Check, Verdict
 
-AUDITED, ONE_STEP = "pgd-linf", "fgsm"
+AUDITED, AUDITED_BEFORE, ONE_STEP = "adaptive-linf", "pgd-linf", "fgsm"
 WEAKER_LIMIT = 2.0
-"""Points by which an attack may be weaker than one that it should beat."""
-GAIN_LIMIT = 5.0
-"""Points that more steps, restarts or samples may gain, and by which fresh samples may differ from the attacker's."""
+"""Points by which an attack may be weaker than one that it should beat. Two standard errors are added."""
+GAIN_LIMIT = 2.0
+"""Points that a stronger attack may gain, or two standard errors if these are more: a larger gain is no accident."""
+GAIN_LIMIT_BEFORE = 5.0
+"""The same for ``pgd-linf``; two standard errors are added."""
 WIDEST_LIMIT = 2.0
 """Per cent of images that may be correct at an epsilon that spans the range of pixel values."""
 VANISHING_LIMIT = 1.0
@@ -28,23 +33,35 @@ Difference = tuple[float, float]
 """Of two accuracies, in points, and its standard error."""
 
 DESCRIPTIONS = {
-    "pgd_vs_fgsm": f"accuracy under {AUDITED} minus accuracy under {ONE_STEP}, at the worst epsilon",
+    "pgd_vs_fgsm": "accuracy under {attack} minus accuracy under {one_step}, at the worst epsilon",
     "white_vs_black": (
         "accuracy under the white-box attacks together minus accuracy under a black-box attack, at the worst epsilon"
     ),
     "white_vs_transfer": (
         "accuracy under the white-box attacks together minus accuracy under a transfer attack, at the worst epsilon"
     ),
-    "widest": f"accuracy under {AUDITED} at an epsilon that spans the range of pixel values",
-    "monotone": f"largest increase of accuracy under {AUDITED} from one epsilon to the next",
-    "more_steps": "accuracy lost if the attack takes 2.5 times the steps, where it failed on the attacker's samples",
-    "more_restarts": "accuracy lost if the attack takes twice the random starts, where it failed on the attacker's samples",
-    "more_samples": "accuracy lost if the attacker has four times the samples, where the attack failed on its samples",
+    "widest": "accuracy under {attack} at an epsilon that spans the range of pixel values",
+    "monotone": "largest increase of accuracy under {attack} from one epsilon to the next",
+    "more_steps": "accuracy lost if the attack takes 2.5 times the steps",
+    "more_restarts": "accuracy lost if the attack is done twice, the second time from random starts",
+    "more_samples": "accuracy lost if the attacker has four times the samples",
+    "other_losses": "accuracy lost if the attack increases other losses, and goes towards single classes",
+    "outside_attack": "accuracy lost if another library's attack takes its place (Foolbox's fast minimum-norm attack)",
     "gradients": "images whose gradient is zero or not finite",
     "fresh_samples": (
-        f"accuracy on fresh samples minus accuracy on the attacker's samples, under {AUDITED}, at the worst epsilon"
+        "accuracy on fresh samples minus accuracy on the attacker's samples, under {attack}, at the worst epsilon"
     ),
 }
+STRONGER = {
+    "more_steps": "iterations",
+    "more_restarts": "restarts",
+    "more_samples": MORE_SAMPLES,
+    "other_losses": "losses",
+    "outside_attack": "outside",
+}
+"""Names of checks, and of the stronger variants that they compare with the audited attack."""
+ADDED = ("other_losses", "outside_attack")
+"""Checks that the audit of ``pgd-linf`` does not have."""
 
 
 def audit(arrays: Arrays) -> dict[str, Check]:
@@ -52,21 +69,30 @@ def audit(arrays: Arrays) -> dict[str, Check]:
     attacks = stored_attacks(arrays)
     if not attacks:
         return {}
+    name = AUDITED_BEFORE if AUDITED_BEFORE in attacks and AUDITED not in attacks else AUDITED
     white = [attack for attack in attacks.values() if attack.access == "white"]
-    audited = [attacks[AUDITED]] if AUDITED in attacks else []
+    audited = [attacks[name]] if name in attacks else []
     stored = StoredAudit(arrays)
     one_step = _less_accurate_together(audited, attacks[ONE_STEP]) if ONE_STEP in attacks else []
+    before = name == AUDITED_BEFORE
+    gains = {
+        check: _gain_before(stored, what) if before else _gain(stored, what)
+        for check, what in STRONGER.items()
+        if not (before and check in ADDED)
+    }
+    checks = {
+        "pgd_vs_fgsm": _difference(one_step, WEAKER_LIMIT),
+        "white_vs_black": _difference(_versus(white, attacks, "black"), WEAKER_LIMIT),
+        "white_vs_transfer": _difference(_versus(white, attacks, "transfer"), WEAKER_LIMIT),
+        "widest": _share(stored.widest, WIDEST_LIMIT),
+        "monotone": _difference(_increases(audited), WEAKER_LIMIT),
+        **gains,
+        "gradients": _share(stored.vanishing, VANISHING_LIMIT),
+    }
+    if before:
+        checks["fresh_samples"] = _difference(_fresh_versus_attacker(audited), GAIN_LIMIT_BEFORE)
     return {
-        "pgd_vs_fgsm": _difference_check("pgd_vs_fgsm", one_step, WEAKER_LIMIT),
-        "white_vs_black": _difference_check("white_vs_black", _versus(white, attacks, "black"), WEAKER_LIMIT),
-        "white_vs_transfer": _difference_check("white_vs_transfer", _versus(white, attacks, "transfer"), WEAKER_LIMIT),
-        "widest": _share_check("widest", stored.widest, WIDEST_LIMIT),
-        "monotone": _difference_check("monotone", _increases(audited), WEAKER_LIMIT),
-        "more_steps": _gain_check("more_steps", stored, "iterations"),
-        "more_restarts": _gain_check("more_restarts", stored, "restarts"),
-        "more_samples": _gain_check("more_samples", stored, MORE_SAMPLES),
-        "gradients": _share_check("gradients", stored.vanishing, VANISHING_LIMIT),
-        "fresh_samples": _difference_check("fresh_samples", _fresh_versus_attacker(audited), GAIN_LIMIT),
+        check: _check(DESCRIPTIONS[check].format(attack=name, one_step=ONE_STEP), *checks[check]) for check in checks
     }
 
 
@@ -112,25 +138,36 @@ def _fresh_versus_attacker(audited: Iterable[StoredAttack]) -> Iterator[Differen
             yield difference(fresh, attacker)
 
 
-def _gain_check(name: str, stored: StoredAudit, what: str) -> Check:
+Measured = tuple[float | None, float | None, str]
+"""Value, limit and unit of a check. None if it does not apply."""
+
+
+def _stronger_minus_base(stored: StoredAudit, what: str) -> Difference | None:
     base, stronger = stored.base, stored.stronger(what)
-    return _difference_check(name, [] if base is None or stronger is None else [difference(base, stronger)], GAIN_LIMIT)
+    return None if base is None or stronger is None else difference(base, stronger)
 
 
-def _difference_check(name: str, differences: Iterable[Difference], allowed: float) -> Check:
+def _gain(stored: StoredAudit, what: str) -> Measured:
+    gain = _stronger_minus_base(stored, what)
+    return (None, None, "points") if gain is None else (gain[0], max(GAIN_LIMIT, 2 * gain[1]), "points")
+
+
+def _gain_before(stored: StoredAudit, what: str) -> Measured:
+    gain = _stronger_minus_base(stored, what)
+    return _difference([] if gain is None else [gain], GAIN_LIMIT_BEFORE)
+
+
+def _difference(differences: Iterable[Difference], allowed: float) -> Measured:
     """The difference that exceeds its limit most, or comes nearest to it."""
     limits = [(points, allowed + 2 * error) for points, error in differences]
-    if not limits:
-        return _check(name, None, None, "points")
-    return _check(name, *max(limits, key=lambda pair: pair[0] - pair[1]), "points")
+    return (*max(limits, key=lambda pair: pair[0] - pair[1]), "points") if limits else (None, None, "points")
 
 
-def _share_check(name: str, hits: np.ndarray | None, allowed: float) -> Check:
-    return _check(name, None if hits is None else 100 * float(np.mean(hits)), allowed, "%")
+def _share(hits: np.ndarray | None, allowed: float) -> Measured:
+    return (None, None, "%") if hits is None else (100 * float(np.mean(hits)), allowed, "%")
 
 
-def _check(name: str, value: float | None, limit: float | None, unit: str) -> Check:
-    description = DESCRIPTIONS[name]
+def _check(description: str, value: float | None, limit: float | None, unit: str) -> Check:
     if value is None or limit is None:
         return Check(verdict="not applicable", value=None, limit=None, unit=unit, description=description)
     verdict: Verdict = "pass" if value <= limit else "fail"

@@ -1,9 +1,12 @@
 """The built-in attacks: named settings of the algorithms."""
 
+from dataclasses import replace
+
 from bbh_bench.api import Attack
+from bbh_bench.attacks.adaptive import Adaptive
 from bbh_bench.attacks.baselines import Noise, PaperFgsm
 from bbh_bench.attacks.gradient import Fgsm, Pgd, PlainPgd
-from bbh_bench.attacks.minimum_norm import Boundary, CarliniWagner, DeepFool
+from bbh_bench.attacks.minimum_norm import Boundary, CarliniWagner, DeepFool, FastMinimumNorm
 from bbh_bench.methods.map import Map
 
 PAPER_GRID = tuple(step / 20 for step in range(9))
@@ -17,6 +20,16 @@ L2 = (0.5, 1.0, 2.0)
 ITERATED = 250
 """Number of images for attacks that take many steps."""
 
+ADAPTIVE_LINF = Attack(
+    name="adaptive-linf",
+    version=1,
+    norm="linf",
+    epsilons=LINF,
+    algorithm=Adaptive(),
+    samples=256,
+    images=ITERATED,
+)
+ADAPTIVE_L2 = replace(ADAPTIVE_LINF, name="adaptive-l2", norm="l2", epsilons=L2)
 FGSM = Attack(name="fgsm", version=2, norm="linf", epsilons=PAPER_GRID, algorithm=Fgsm())
 PGD_LINF = Attack(name="pgd-linf", version=2, norm="linf", epsilons=LINF, algorithm=Pgd(), images=ITERATED)
 PGD_L2 = Attack(name="pgd-l2", version=2, norm="l2", epsilons=L2, algorithm=Pgd(), images=ITERATED)
@@ -24,6 +37,7 @@ DEEPFOOL_L2 = Attack(name="deepfool-l2", version=2, norm="l2", epsilons=L2, algo
 CARLINI_WAGNER_L2 = Attack(
     name="carlini-wagner-l2", version=2, norm="l2", epsilons=L2, algorithm=CarliniWagner(), images=ITERATED
 )
+FMN_LINF = Attack(name="fmn-linf", version=1, norm="linf", epsilons=LINF, algorithm=FastMinimumNorm(), images=ITERATED)
 BOUNDARY = Attack(
     name="boundary", version=2, norm="l2", epsilons=L2, algorithm=Boundary(), access="black", images=ITERATED
 )
@@ -47,5 +61,6 @@ PAPER_FGSM = Attack(name="paper-fgsm", version=1, norm="linf", epsilons=PAPER_GR
 sample is computed through the stack of all."""
 
 ATTACKS = (
-    FGSM, PGD_LINF, PGD_L2, DEEPFOOL_L2, CARLINI_WAGNER_L2, BOUNDARY, TRANSFER, NOISE_LINF, PAPER_FGSM
+    ADAPTIVE_LINF, ADAPTIVE_L2, FGSM, PGD_LINF, PGD_L2, FMN_LINF, DEEPFOOL_L2, CARLINI_WAGNER_L2, BOUNDARY, TRANSFER,
+    NOISE_LINF, PAPER_FGSM,
 )  # fmt: skip

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from bbh_bench.api import Arrays, Attack, Norm, Posterior, PredictFn, Problem, Stage
-from bbh_bench.attacks.gradient import log_odds_against
+from bbh_bench.attacks.losses import log_odds_against
+from bbh_bench.attacks.networks import grouped, unknown_to_defender
 from bbh_bench.attacks.stored import MORE_SAMPLES, attack_arrays, audit_arrays, worst_case_arrays
 from bbh_bench.attacks.threat_model import AdversarialExamples, craft, distance, scaled
 from bbh_bench.data import stratified
@@ -19,8 +20,10 @@ from bbh_bench.records.identity import describe
 SCALES = (1.0, 1.02, 1.05, 1.1, 1.2, 1.5, 2.0)
 """Factors of a smallest perturbation: it ends at the decision boundary of the attacker's samples, and that of fresh samples is
 elsewhere."""
-AUDITED_FRACTION = 0.3
-"""Fraction of an attack's images on which the audit runs stronger variants."""
+AUDITED = 100
+"""Number of an attack's images on which the audit runs stronger variants."""
+OUTSIDE_SAMPLES = 16
+"""Samples of a stronger variant that takes all of them for every gradient, where the attack takes a group."""
 
 ExamplesAndClasses = tuple[AdversarialExamples, np.ndarray]
 """Adversarial examples, and the classes that the attacked networks predict for them ``[E, N]``."""
@@ -106,10 +109,12 @@ def attacked(
             crafted, classes = transferred(context, attack, problem, seed, stage)
         else:
             with stage(f"attack/{attack.name}", images=len(context.index(attack))):
-                crafted, classes = _craft(context, attack, posterior.sample(attack.samples))
+                crafted, classes = _craft(context, attack, unknown_to_defender(posterior, attack))
+                if attack.algorithm.checks:
+                    classes = _classes_of_known(context, posterior, attack, crafted)
         arrays |= _evaluate(context, posterior, attack, crafted, classes, stage)
         if attack is audited:
-            arrays |= _audit(context, posterior, attack, crafted, classes, stage)
+            arrays |= _audit(context, posterior, attack, crafted, stage)
     return arrays
 
 
@@ -144,9 +149,19 @@ def shared(context: AttackContext, attacks: Iterable[Attack]) -> Arrays:
 
 
 def stronger_variants(attack: Attack, epsilon: float) -> dict[str, Attack]:
-    """The attack at one epsilon, with more of one thing each: those of its algorithm, then four times the samples."""
+    """The attack at one epsilon, with more of one thing each: those of its algorithm, then four times the samples.
+
+    An algorithm that does not divide its samples into groups takes ``OUTSIDE_SAMPLES`` where the attack has more.
+    """
     single = replace(attack, epsilons=(epsilon,))
-    variants = {what: replace(single, algorithm=algorithm) for what, algorithm in attack.algorithm.stronger().items()}
+    variants = {
+        what: replace(
+            single,
+            algorithm=algorithm,
+            samples=attack.samples if algorithm.groups > 1 else min(attack.samples, OUTSIDE_SAMPLES),
+        )
+        for what, algorithm in attack.algorithm.stronger().items()
+    }
     return variants | {MORE_SAMPLES: replace(single, samples=4 * attack.samples)}
 
 
@@ -158,6 +173,30 @@ def _craft(context: AttackContext, attack: Attack, networks: PredictFn) -> Examp
     index = context.index(attack)
     crafted = craft(attack, networks, context.x[index], context.y[index], context.bounds, context.device)
     return crafted, np.stack([context.classify(networks, images) for images in crafted.images])
+
+
+def _classes_of_known(
+    context: AttackContext, posterior: Posterior, attack: Attack, crafted: AdversarialExamples
+) -> np.ndarray:
+    """Classes ``[E, N]`` that known networks predict if the attack goes on against them, from its result so far.
+
+    They are as many as those that decide about the images of other attacks. At epsilon 0 the attack does nothing.
+    """
+    index = context.index(attack)
+    x, y = context.x[index], context.y[index]
+    groups = max(1, context.samples * attack.algorithm.groups // attack.samples)  # of the same size
+    known = grouped(posterior, context.samples, groups)
+    if _same_everywhere(known, posterior.sample(context.samples), context):
+        return np.stack([context.classify(known, each) for each in crafted.images])
+    images = craft(attack, known, x, y, context.bounds, context.device, crafted.images).images
+    return np.stack([context.classify(known, each) for each in images])
+
+
+def _same_everywhere(first: PredictFn, second: PredictFn, context: AttackContext) -> bool:
+    """Whether two samples of networks predict the same for an image: then the posterior has no others."""
+    image = context.x[:1].to(context.device)
+    with torch.no_grad():
+        return torch.allclose(log_mean_softmax(first(image)), log_mean_softmax(second(image)), rtol=0, atol=1e-6)
 
 
 def _evaluate(
@@ -191,66 +230,52 @@ def _evaluate_scales(
 
 
 def _audit(
-    context: AttackContext,
-    posterior: Posterior,
-    attack: Attack,
-    crafted: AdversarialExamples,
-    attacker_classes: np.ndarray,
-    stage: Stage,
+    context: AttackContext, posterior: Posterior, attack: Attack, crafted: AdversarialExamples, stage: Stage
 ) -> Arrays:
-    """Stronger variants of the attack, at the epsilon where the attacker's samples are correct for about half of the images.
+    """Stronger variants of the attack, at the epsilon where networks unknown to it are correct for about half of the images.
 
-    They run on the images for which these samples are still correct. The others keep the perturbations that they have.
+    Each variant attacks all images of the audit from the start, and is evaluated on the same fresh samples as the attack.
     """
     index = context.index(attack)
-    subset = stratified(context.y[index], round(AUDITED_FRACTION * len(index)))
+    subset = stratified(context.y[index], AUDITED)
     x, y = context.x[index[subset]], context.y[index[subset]]
-    correct = attacker_classes[:, subset.numpy()] == y.numpy()
-    k = min(np.flatnonzero(attack.epsilons), key=lambda k: abs(correct[k].mean() - 0.5))
-    base = crafted.images[k][subset]
-    variants = stronger_variants(attack, attack.epsilons[k])
     with stage("attack/audit", images=len(subset)):
-        networks = posterior.sample(attack.samples)
-        vanishing = _vanishing_gradients(context, networks, context.x[index], context.y[index])
+        k = _half_correct(context, posterior, attack, [images[subset] for images in crafted.images], y)
+        base, variants = crafted.images[k][subset], stronger_variants(attack, attack.epsilons[k])
+        networks = unknown_to_defender(posterior, attack)
+        vanishing = _vanishing_gradients(context, networks.groups[0], context.x[index], context.y[index])
         widest = craft(_widest(context, attack), networks, x, y, context.bounds, context.device).images[0]
-        remaining = torch.from_numpy(correct[k])
         stronger = {
-            what: _attack_again(context, posterior, variant, (x, y), base, remaining)
+            what: craft(variant, unknown_to_defender(posterior, variant), x, y, context.bounds, context.device).images[
+                0
+            ]
             for what, variant in variants.items()
         }
     with stage("evaluate/audit", images=len(subset) * (2 + len(stronger))):
-        networks = posterior.sample(context.samples)
+        fresh = posterior.sample(context.samples)
         return audit_arrays(
-            base=context.classify(networks, base),
-            widest=context.classify(networks, widest),
-            stronger={what: context.classify(networks, images) for what, images in stronger.items()},
+            base=context.classify(fresh, base),
+            widest=context.classify(fresh, widest),
+            stronger={what: context.classify(fresh, images) for what, images in stronger.items()},
             epsilon=attack.epsilons[k],
             labels=y,
             vanishing=vanishing,
         )
 
 
+def _half_correct(
+    context: AttackContext, posterior: Posterior, attack: Attack, crafted: list[Tensor], y: Tensor
+) -> int:
+    """Index of the positive epsilon at which the accuracy is nearest to one half, on samples for this purpose alone."""
+    networks = posterior.sample(attack.samples)
+    accuracy = [float(np.mean(context.classify(networks, images) == y.numpy())) for images in crafted]
+    return int(min(np.flatnonzero(attack.epsilons), key=lambda k: abs(accuracy[k] - 0.5)))
+
+
 def _widest(context: AttackContext, attack: Attack) -> Attack:
     """The attack at an epsilon that spans the range of pixel values."""
     low, high = (torch.full_like(context.x[:1], bound) for bound in context.bounds)
     return replace(attack, epsilons=(distance(high, low, attack.norm).item(),))
-
-
-def _attack_again(
-    context: AttackContext,
-    posterior: Posterior,
-    variant: Attack,
-    data: tuple[Tensor, Tensor],
-    adversarial: Tensor,
-    remaining: Tensor,
-) -> Tensor:
-    """Replace examples ``adversarial`` ``[P, ...]`` where ``remaining`` ``[P]``; ``data`` are the clean images and labels."""
-    images = adversarial.clone()
-    if remaining.any():
-        networks = posterior.sample(variant.samples)
-        x, y = (each[remaining] for each in data)
-        (images[remaining],) = craft(variant, networks, x, y, context.bounds, context.device).images
-    return images
 
 
 def _vanishing_gradients(context: AttackContext, networks: PredictFn, x: Tensor, y: Tensor) -> Tensor:

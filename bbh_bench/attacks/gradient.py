@@ -11,10 +11,10 @@ from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from bbh_bench.api import AttackAlgorithm, Norm, RunAttack
+from bbh_bench.attacks.losses import log_odds_against
 from bbh_bench.attacks.threat_model import require_norm, scaled
 
 CERTAIN_LOG_ODDS = 2.0
@@ -80,17 +80,6 @@ def _pgd(norm: Norm, steps: int, rel_stepsize: float) -> RunAttack:
 
     pgd = LinfPGD if norm == "linf" else L2PGD
     return increasing_log_odds(pgd(rel_stepsize=rel_stepsize, steps=steps, random_start=True))
-
-
-def log_odds_against(log_probs: Tensor, labels: Tensor) -> Tensor:
-    """Log odds against the label ``[B]``, log(1 - p) - log p, from log-probabilities ``[B, K]`` and labels ``[B]``.
-
-    They increase with the negative log-likelihood, and their gradient is that of -log p times 1 / (1 - p). The factor keeps
-    confident networks from masking their gradients: where p rounds to 1, the gradient of the likelihood is zero.
-    """
-    is_label = F.one_hot(labels, log_probs.shape[1]).bool()
-    others = log_probs.masked_fill(is_label, -torch.inf).logsumexp(1)
-    return others - log_probs.gather(1, labels[:, None]).squeeze(1)
 
 
 def increasing_log_odds(attack: Any) -> Any:

@@ -65,6 +65,19 @@ class CarliniWagner(MinimumNorm):
 
 
 @dataclass(frozen=True)
+class FastMinimumNorm(MinimumNorm):
+    """Fast minimum-norm attack: a ball that shrinks to the decision boundary (Pintor et al. 2021, arXiv 2102.12827)."""
+
+    steps: int = 100
+
+    def foolbox(self, norm: Norm) -> RunAttack:
+        """Foolbox's attack."""
+        from foolbox.attacks import L2FMNAttack, LInfFMNAttack
+
+        return (LInfFMNAttack if norm == "linf" else L2FMNAttack)(steps=self.steps)
+
+
+@dataclass(frozen=True)
 class Boundary(MinimumNorm):
     """Black box: a random walk along the L2 decision boundary, by predicted classes only (Brendel et al. 2018).
 

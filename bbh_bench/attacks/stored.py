@@ -9,7 +9,8 @@ key, under ``attack/<name>/``  shape        meaning
 ``labels``                     ``[N]``      labels of the attacked images
 ``index``                      ``[N]``      their positions in the test set
 ``epsilons``                   ``[E]``      those of the attack
-``own``                        ``[E, N]``   predicted classes on the attacker's samples
+``own``                        ``[E, N]``   predicted classes on the attacker's samples; of an adaptive attack: on known
+                                            samples, when it goes on against these
 ``moved``                      ``[E, N]``   mean absolute perturbation of the pixels
 ``<k>/log_odds``               ``[N, K]``   predictions of fresh samples at the k-th epsilon, as
 ``<k>/mutual_information``     ``[N]``      ``evaluation.predictive.predict`` returns them
@@ -28,7 +29,8 @@ key, under ``audit/``          shape        meaning; predicted classes are those
 ============================== ============ ==================================================================
 ``base``                       ``[P]``      predicted classes under the audited attack
 ``widest``                     ``[P]``      and at an epsilon that spans the range of pixel values
-``stronger/<what>``            ``[P]``      and under a stronger variant: ``iterations``, ``restarts``, ``draws``
+``stronger/<what>``            ``[P]``      and under a stronger variant: ``iterations``, ``restarts``, ``draws``, ``losses``
+                                            (others), ``outside`` (an attack of another library)
 ``epsilon``                    ``[]``       epsilon of the attack and its stronger variants
 ``labels``                     ``[P]``      labels of the P audited images
 ``vanishing``                  ``[N]``      whether the gradient is zero or not finite, for all images of the attack

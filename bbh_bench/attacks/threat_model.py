@@ -6,6 +6,7 @@ range of pixel values. The results of Foolbox are checked, not trusted. ``docs/t
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from bbh_bench.api import Attack, AttackAlgorithm, Norm, PredictFn, RunAttack
+from bbh_bench.attacks.networks import AttackerNetworks
 from bbh_bench.errors import ContractError
 from bbh_bench.evaluation.predictive import chunk_size, log_mean_softmax
 
 TOLERANCE = 1e-5  # float32 rounding of a sum and a difference of pixels in [0, 1]
-VERSION = 1
+VERSION = 2
 """Raise it when the attacker may do something else."""
 
 
@@ -26,10 +28,13 @@ def threat_model(bounds: tuple[float, float], samples: int) -> dict[str, Any]:
     return {
         "version": VERSION,
         "access": "white box: the attacker knows the posterior and can sample networks from it",
-        "gradient": "of the log mean softmax of frozen networks that the attacker samples (each attack's `samples`)",
+        "gradient": "of functions of the mean softmax of networks that the attacker samples (each attack's `samples`)",
         "perturbation": "of the pixels, within an L-infinity or L2 ball (each attack's `norm`), clipped to the bounds",
         "bounds": list(bounds),
-        "evaluated": f"on {samples} fresh samples, which the attacker does not know; also on the attacker's samples",
+        "evaluated": (
+            f"on {samples} fresh samples, which the attacker does not know; adaptive attacks also attack {samples} known "
+            "samples and are evaluated on these"
+        ),
         "goal": "untargeted: any class other than the label",
     }
 
@@ -59,22 +64,31 @@ class AdversarialExamples:
 
 
 def craft(
-    attack: Attack, networks: PredictFn, x: Tensor, y: Tensor, bounds: tuple[float, float], device: torch.device
+    attack: Attack,
+    networks: PredictFn,
+    x: Tensor,
+    y: Tensor,
+    bounds: tuple[float, float],
+    device: torch.device,
+    starts: Sequence[Tensor] | None = None,
 ) -> AdversarialExamples:
     """Attack images ``x`` ``[N, ...]`` with labels ``y`` ``[N]``; ``networks`` are the attacker's samples.
 
-    Raises ``ContractError`` if a result is missing, has another shape, is not finite, leaves the bounds, or is farther from
-    ``x`` than epsilon.
+    ``starts``, for algorithms with ``checks``: images ``[N, ...]`` for each epsilon that the attack tries first. Raises
+    ``ContractError`` if a result is missing, has another shape, is not finite, leaves the bounds, or is farther from ``x``
+    than epsilon.
     """
     import foolbox
 
     model = foolbox.PyTorchModel(_Predictive(networks).eval(), bounds=bounds, device=device)
-    model.networks = networks  # for an attack that looks at single samples
+    model.networks = AttackerNetworks.of(networks)  # for an attack that looks at single samples or groups of them
     run = attack.algorithm.foolbox(attack.norm)
     size = chunk_size(device, x)
     chunks = []
-    for images, labels in zip(x.split(size), y.split(size), strict=True):
-        adversarial = _run(attack, run, model, images.to(device, copy=True), labels.to(device))
+    for part in torch.arange(len(x)).split(size):
+        images, labels = x[part].to(device, copy=True), y[part].to(device)
+        points = None if starts is None else [start[part].to(device) for start in starts]
+        adversarial = _run(attack, run, model, images, labels, points)
         chunks.append([perturbed.detach().cpu() for perturbed in adversarial])
     crafted = [torch.cat(parts) for parts in zip(*chunks, strict=True)]
     smallest = crafted.pop() if attack.algorithm.minimises else None
@@ -82,11 +96,18 @@ def craft(
     return AdversarialExamples([next(at_positive) if epsilon > 0 else x for epsilon in attack.epsilons], smallest)
 
 
-def _run(attack: Attack, run: RunAttack, model: Any, images: Tensor, labels: Tensor) -> list[Tensor]:
+def _run(
+    attack: Attack, run: RunAttack, model: Any, images: Tensor, labels: Tensor, starts: list[Tensor] | None
+) -> list[Tensor]:
     """Verified images for each positive epsilon, and those with the smallest perturbations if the attack minimises."""
-    positive = [epsilon for epsilon in attack.epsilons if epsilon > 0]
+    at_positive = [k for k, epsilon in enumerate(attack.epsilons) if epsilon > 0]
+    positive = [attack.epsilons[k] for k in at_positive]
     epsilons = [None] if attack.algorithm.minimises else positive
-    _, adversarial, _ = run(model, images, labels, epsilons=epsilons)
+    if starts is None:
+        _, adversarial, _ = run(model, images, labels, epsilons=epsilons)
+    else:
+        points = [starts[k] for k in at_positive]
+        _, adversarial, _ = run(model, images, labels, epsilons=epsilons, starting_points=points)
     if len(adversarial) != len(epsilons):
         raise ContractError(
             f"attack '{attack.name}' returned images for {len(adversarial)} epsilons instead of {len(epsilons)}."

@@ -26,7 +26,7 @@ from bbh_bench.api import (
 )
 from bbh_bench.attacks import evaluate as attacks
 from bbh_bench.attacks.audit import audit
-from bbh_bench.attacks.builtin import BOUNDARY, FGSM, GRID, NOISE_LINF, PAPER_FGSM, PGD_L2, PGD_LINF, TRANSFER
+from bbh_bench.attacks.builtin import ADAPTIVE_L2, ADAPTIVE_LINF, BOUNDARY, FGSM, GRID, NOISE_LINF, PAPER_FGSM, TRANSFER
 from bbh_bench.attacks.minimum_norm import Boundary
 from bbh_bench.attacks.robustness import directions, robustness
 from bbh_bench.attacks.threat_model import threat_model
@@ -38,16 +38,16 @@ from bbh_bench.records.identity import describe
 from bbh_bench.tasks.networks import on_device
 from bbh_bench.tasks.shifts import Shift, Shifted
 
-EVALUATION = 2
+EVALUATION = 3
 """Raise it when ``evaluate`` or ``score`` could give other scores."""
 
 ATTACKS = (
-    PGD_LINF,
+    ADAPTIVE_LINF,
     replace(FGSM, epsilons=GRID),
     replace(PAPER_FGSM, epsilons=GRID),
     NOISE_LINF,
     TRANSFER,
-    replace(PGD_L2, epsilons=(1.0, 2.0)),
+    replace(ADAPTIVE_L2, epsilons=(1.0, 2.0)),
     replace(BOUNDARY, epsilons=(1.0, 2.0), algorithm=Boundary(steps=150)),
 )
 """The attacks of a task that names none of its own, sized for MNIST: ``docs/threat-model.md`` explains the numbers."""

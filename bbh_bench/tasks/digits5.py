@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from bbh_bench.attacks.builtin import BOUNDARY, FGSM, NOISE_LINF, PAPER_FGSM, PGD_L2, PGD_LINF, TRANSFER
+from bbh_bench.attacks.builtin import ADAPTIVE_L2, ADAPTIVE_LINF, BOUNDARY, FGSM, NOISE_LINF, PAPER_FGSM, TRANSFER
 from bbh_bench.attacks.minimum_norm import Boundary
 from bbh_bench.data import check_open, digest, stratified
 from bbh_bench.errors import DataError
@@ -66,19 +66,19 @@ class Digits5:
 FEW = 100
 GRID = (0.0, 0.05, 0.1, 0.2, 0.4)
 ATTACKS = (
-    replace(PGD_LINF, images=FEW),
+    replace(ADAPTIVE_LINF, images=FEW),
     replace(FGSM, epsilons=GRID),
     replace(PAPER_FGSM, epsilons=GRID),
     NOISE_LINF,
     replace(TRANSFER, images=FEW),
-    replace(PGD_L2, images=FEW, epsilons=(0.75,)),
+    replace(ADAPTIVE_L2, images=FEW, epsilons=(0.75,)),
     replace(BOUNDARY, images=FEW, epsilons=(0.75,), algorithm=Boundary(steps=75)),
 )
 
 TASK = ClassificationTask(
     name="digits5",
     title="8x8 handwritten digits 0-4, OOD 5-9 (scikit-learn)",
-    version=2,
+    version=3,
     source=Digits5(),
     network=SMALL_LENET,
     classes=5,
