@@ -1,8 +1,8 @@
 """Networks with sampled weights: evaluates any module with n samples of its weights.
 
-All samples are evaluated in one batched call on a GPU, and on a CPU if there are few pixels: there, starting an operation
-costs more than the operation itself. Elsewhere a loop evaluates one sample after the other. On a CPU, convolutions are
-limited by arithmetic, and ``torch.func.vmap`` and grouped convolutions were both measured to be slower than the loop.
+On a CPU, sequences of standard layers are evaluated side by side (``inference.side_by_side``). Other networks are evaluated
+with ``torch.func.vmap`` on a GPU, and on a CPU if there are few pixels, where starting an operation costs more than the
+operation itself. Elsewhere a loop evaluates one sample after the other: on a CPU, convolutions are limited by arithmetic.
 """
 
 import copy
@@ -15,6 +15,7 @@ from torch.func import functional_call, vmap
 
 from bbh_bench.api import Posterior, PredictFn
 from bbh_bench.errors import ContractError
+from bbh_bench.inference.side_by_side import SideBySide, plan
 
 WeightSamples = dict[str, Tensor]
 """Weights by their name in the network, n samples of each: ``[n, *shape]``."""
@@ -30,10 +31,35 @@ def forward(network: nn.Module, samples: WeightSamples, x: Tensor) -> Tensor:
 
     Parameters and buffers that ``samples`` does not name are the network's own, the same in all n networks.
     """
+    return networks_with(network, samples)(x)
+
+
+def networks_with(network: nn.Module, samples: WeightSamples) -> PredictFn:
+    """The same as ``forward``, for several calls with the same samples: what does not depend on the inputs is done once."""
+    side_by_side = None if next(iter(samples.values())).is_cuda else plan(network, samples)
+
+    def outputs(x: Tensor) -> Tensor:
+        return _forward(network, samples, side_by_side, x)
+
+    return outputs
+
+
+def _forward(network: nn.Module, samples: WeightSamples, side_by_side: SideBySide | None, x: Tensor) -> Tensor:
+    if side_by_side is not None:
+        with suppress(
+            RuntimeError
+        ):  # activations of a shape that only the loop can treat; other errors are raised below
+            return side_by_side(x)
     n = len(next(iter(samples.values())))
     if n >= MIN_BATCHED_SAMPLES and (x.is_cuda or x.numel() <= MAX_BATCHED_PIXELS):
-        with suppress(RuntimeError):  # an operation that cannot be batched; any other error will be raised below, too
+        with suppress(RuntimeError):  # an operation that cannot be batched
             return batched_forward(network, samples, x)
+    return looped_forward(network, samples, x)
+
+
+def looped_forward(network: nn.Module, samples: WeightSamples, x: Tensor) -> Tensor:
+    """The same as ``forward``, one sample after the other: the plain reference of the faster ways."""
+    n = len(next(iter(samples.values())))
     each = ({name: weights[k] for name, weights in samples.items()} for k in range(n))
     return torch.stack([functional_call(network, weights, (x,)) for weights in each])
 
@@ -64,7 +90,7 @@ class WeightPosterior(Posterior):
         """Freeze n samples of the weights."""
         with torch.no_grad():
             samples = self.sample_weights(n)
-        return lambda x: forward(self.network, samples, x)
+        return networks_with(self.network, samples)
 
 
 def sampled_layers(network: nn.Module, method: str) -> dict[str, nn.Linear | nn.Conv2d]:
