@@ -6,6 +6,8 @@ from torch import nn
 
 from bbh_bench.inference import side_by_side
 from bbh_bench.inference.weights import forward, looped_forward, networks_with
+from bbh_bench.methods.ensemble import EnsemblePosterior
+from bbh_bench.methods.map import PointPosterior
 from bbh_bench.tasks.networks import lenet, small_lenet
 
 
@@ -96,3 +98,18 @@ def test_repeated_calls_give_the_same():
     network, x = small_lenet(5), torch.rand(20, 1, 8, 8)
     networks = networks_with(network, samples_of(network, 16))
     assert torch.equal(networks(x), networks(x))
+
+
+def test_members_of_an_ensemble_give_what_each_gives_alone():
+    members = [PointPosterior(small_lenet(5)) for _ in range(3)]
+    x = torch.rand(4, 1, 8, 8)
+    outputs = EnsemblePosterior(members).sample(3)(x)
+    assert torch.allclose(outputs, torch.cat([member.sample(1)(x) for member in members]), atol=1e-5)
+
+
+def test_networks_that_differ_are_not_put_side_by_side():
+    networks = [nn.Sequential(nn.Linear(2, 2), nn.ReLU()), nn.Sequential(nn.Linear(2, 2), nn.Tanh())]
+    assert side_by_side.plan_of(networks) is None
+    x = torch.rand(3, 2)
+    outputs = EnsemblePosterior([PointPosterior(network) for network in networks]).sample(2)(x)
+    assert torch.equal(outputs, torch.stack([network(x) for network in networks]))

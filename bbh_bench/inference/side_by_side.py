@@ -8,12 +8,15 @@ For small images, the start of each operation is what costs, and a loop over sam
 through in groups of samples, or one sample after the other: see ``SideBySide``.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from bbh_bench.api import PredictFn
 
 Operation = Callable[[Tensor, slice], Tensor]
 """Activations of some of the networks, and which networks they are -> activations after one layer."""
@@ -86,6 +89,31 @@ def plan(network: nn.Module, samples: Mapping[str, Tensor]) -> SideBySide | None
             return None
         operations.append(operation)
     return SideBySide(nn.Sequential(*shared), operations, n)
+
+
+def plan_of(networks: Sequence[nn.Module]) -> SideBySide | None:
+    """Separate networks of one architecture as one; None if they differ in more than their weights, or have buffers."""
+    names = [{name: weight.shape for name, weight in network.named_parameters()} for network in networks]
+    alike = all(shapes == names[0] for shapes in names) and len({repr(network) for network in networks}) == 1
+    on_cpu = all(weight.device.type == "cpu" for network in networks for weight in network.parameters())
+    if not alike or not on_cpu or not names[0] or any(True for network in networks for _ in network.buffers()):
+        return None
+    weights = [dict(network.named_parameters()) for network in networks]
+    return plan(networks[0], {name: torch.stack([each[name].detach() for each in weights]) for name in names[0]})
+
+
+def with_fallback(side_by_side: SideBySide | None, otherwise: PredictFn) -> PredictFn:
+    """The networks side by side where that is possible, and else the other function, which must give the same."""
+
+    def outputs(x: Tensor) -> Tensor:
+        if side_by_side is not None:
+            with suppress(
+                RuntimeError
+            ):  # activations of a shape that it cannot treat; other errors are raised again below
+                return side_by_side(x)
+        return otherwise(x)
+
+    return outputs
 
 
 def _leaves(network: nn.Module, prefix: str = "") -> list[tuple[str, nn.Module]]:

@@ -8,6 +8,7 @@ operation itself. Elsewhere a loop evaluates one sample after the other: on a CP
 import copy
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from torch.func import functional_call, vmap
 
 from bbh_bench.api import Posterior, PredictFn
 from bbh_bench.errors import ContractError
-from bbh_bench.inference.side_by_side import SideBySide, plan
+from bbh_bench.inference.side_by_side import plan, with_fallback
 
 WeightSamples = dict[str, Tensor]
 """Weights by their name in the network, n samples of each: ``[n, *shape]``."""
@@ -37,19 +38,10 @@ def forward(network: nn.Module, samples: WeightSamples, x: Tensor) -> Tensor:
 def networks_with(network: nn.Module, samples: WeightSamples) -> PredictFn:
     """The same as ``forward``, for several calls with the same samples: what does not depend on the inputs is done once."""
     side_by_side = None if next(iter(samples.values())).is_cuda else plan(network, samples)
-
-    def outputs(x: Tensor) -> Tensor:
-        return _forward(network, samples, side_by_side, x)
-
-    return outputs
+    return with_fallback(side_by_side, lambda x: _batched_or_looped(network, samples, x))
 
 
-def _forward(network: nn.Module, samples: WeightSamples, side_by_side: SideBySide | None, x: Tensor) -> Tensor:
-    if side_by_side is not None:
-        with suppress(
-            RuntimeError
-        ):  # activations of a shape that only the loop can treat; other errors are raised below
-            return side_by_side(x)
+def _batched_or_looped(network: nn.Module, samples: WeightSamples, x: Tensor) -> Tensor:
     n = len(next(iter(samples.values())))
     if n >= MIN_BATCHED_SAMPLES and (x.is_cuda or x.numel() <= MAX_BATCHED_PIXELS):
         with suppress(RuntimeError):  # an operation that cannot be batched
@@ -124,7 +116,27 @@ def with_layers(network: nn.Module, replacements: Mapping[nn.Module, nn.Module])
 
 def sample_gaussian(mean: Tensor, variance: Tensor) -> Tensor:
     """A sample of N(mean, variance), differentiable with respect to both, also where the variance is 0."""
-    return mean + variance.clamp_min(1e-16).sqrt() * noise_like(mean)
+    sample: Tensor = _GaussianSample.apply(mean, variance)
+    return sample
+
+
+class _GaussianSample(torch.autograd.Function):
+    """Stores one tensor for the backward pass, where automatic differentiation stores four.
+
+    The derivative with respect to a variance below 1e-16 is that at 1e-16, and therefore finite.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, mean: Tensor, variance: Tensor) -> Tensor:
+        std, noise = variance.clamp_min(1e-16).sqrt_(), noise_like(mean)
+        sample = torch.addcmul(mean, std, noise)
+        ctx.save_for_backward(noise.div_(std.mul_(2)))
+        return sample
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        (factor,) = ctx.saved_tensors
+        return gradients[0], gradients[0] * factor
 
 
 def noise_like(x: Tensor) -> Tensor:
