@@ -17,8 +17,9 @@ EPSILON = 1e-8  # keeps roots and logarithms finite if samples are equal; as in 
 
 def gaussian_kl(mean: Tensor, std: Tensor, prior_scale: float) -> Tensor:
     """KL of a factorised Gaussian to the prior, summed over all weights: exact (Blundell et al. 2015, arXiv 1505.05424)."""
-    ratio = std / prior_scale
-    return ((ratio.square() + (mean / prior_scale).square() - 1) / 2 - ratio.log()).sum()
+    mean, std = mean.flatten(), std.flatten()
+    squares = std.dot(std) + mean.dot(mean)  # no tensor of squares is stored
+    return squares / (2 * prior_scale**2) - std.log().sum() + len(std) * (math.log(prior_scale) - 0.5)
 
 
 def nearest_per_weight(samples: Tensor, prior: Tensor) -> Tensor:

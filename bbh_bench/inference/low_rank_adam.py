@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.adam import adam as adam_step
+
+from bbh_bench.inference.adam import Adam, fused_adam
 
 BLOCK = 512  # outputs; with 512 inputs, the weight, gradient and both moments of a block take 4 MiB
 MIN_WEIGHTS = 2**20  # from this number of weights on, a LowRankLinear is faster than an nn.Linear
@@ -56,7 +57,7 @@ class LowRankAdam:
 
     def __init__(self, module: nn.Module, lr: float, eps: float = 1e-5) -> None:
         ordinary = [parameter for parameter in module.parameters() if parameter.requires_grad]
-        self._adam = torch.optim.Adam(ordinary, lr=lr, eps=eps, fused=True)
+        self._adam = Adam(ordinary, lr, eps)
         self._layers = [layer for layer in module.modules() if isinstance(layer, LowRankLinear)]
         self._moments = [(torch.zeros_like(layer.weight), torch.zeros_like(layer.weight)) for layer in self._layers]
         self._lr, self._eps, self._steps = lr, eps, 0
@@ -95,21 +96,15 @@ class LowRankAdam:
     def _low_rank_step(self, layer: LowRankLinear, moments: tuple[Tensor, Tensor]) -> None:
         left = torch.cat([gradient for gradient, _ in layer.factors]).T.contiguous()
         right = torch.cat([x for _, x in layer.factors])
+        step = torch.full((), float(self._steps + 1), device=right.device)
         for start in range(0, len(left), BLOCK):
             rows = slice(start, start + BLOCK)
-            adam_step(
+            fused_adam(
                 [layer.weight[rows]],
                 [left[rows] @ right],
                 [moments[0][rows]],
                 [moments[1][rows]],
-                [],
-                [torch.tensor(float(self._steps), device=layer.weight.device)],
-                fused=True,
-                amsgrad=False,
-                beta1=0.9,
-                beta2=0.999,
-                lr=self._lr,
-                weight_decay=0.0,
-                eps=self._eps,
-                maximize=False,
+                step,
+                self._lr,
+                self._eps,
             )

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bbh_bench.api import Batches, Problem, Stateful
+from bbh_bench.inference.adam import Adam
 
 REPORT_EVERY = 20  # steps; reading the loss waits for a GPU
 
@@ -95,9 +96,9 @@ class _WithParameters:
             weight.copy_(saved)
 
 
-def adam(parameters: Iterable[Tensor], lr: float, eps: float = 1e-5) -> torch.optim.Adam:
+def adam(parameters: Iterable[Tensor], lr: float, eps: float = 1e-5) -> Adam:
     """Adam in one fused kernel, with the paper's epsilon (which TensorFlow adds before the bias correction)."""
-    return torch.optim.Adam(parameters, lr=lr, eps=eps, fused=True)
+    return Adam(parameters, lr, eps)
 
 
 def kernels(network: nn.Module) -> list[Tensor]:

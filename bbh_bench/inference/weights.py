@@ -1,13 +1,14 @@
 """Networks with sampled weights: evaluates any module with n samples of its weights.
 
-All samples are evaluated in one batched call on a GPU, and on a CPU if there are few pixels: there, starting an operation
-costs more than the operation itself. Elsewhere a loop evaluates one sample after the other. On a CPU, convolutions are
-limited by arithmetic, and ``torch.func.vmap`` and grouped convolutions were both measured to be slower than the loop.
+On a CPU, sequences of standard layers are evaluated side by side (``inference.side_by_side``). Other networks are evaluated
+with ``torch.func.vmap`` on a GPU, and on a CPU if there are few pixels, where starting an operation costs more than the
+operation itself. Elsewhere a loop evaluates one sample after the other: on a CPU, convolutions are limited by arithmetic.
 """
 
 import copy
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from torch.func import functional_call, vmap
 
 from bbh_bench.api import Posterior, PredictFn
 from bbh_bench.errors import ContractError
+from bbh_bench.inference.side_by_side import plan, with_fallback
 
 WeightSamples = dict[str, Tensor]
 """Weights by their name in the network, n samples of each: ``[n, *shape]``."""
@@ -30,10 +32,26 @@ def forward(network: nn.Module, samples: WeightSamples, x: Tensor) -> Tensor:
 
     Parameters and buffers that ``samples`` does not name are the network's own, the same in all n networks.
     """
+    return networks_with(network, samples)(x)
+
+
+def networks_with(network: nn.Module, samples: WeightSamples) -> PredictFn:
+    """The same as ``forward``, for several calls with the same samples: what does not depend on the inputs is done once."""
+    side_by_side = None if next(iter(samples.values())).is_cuda else plan(network, samples)
+    return with_fallback(side_by_side, lambda x: _batched_or_looped(network, samples, x))
+
+
+def _batched_or_looped(network: nn.Module, samples: WeightSamples, x: Tensor) -> Tensor:
     n = len(next(iter(samples.values())))
     if n >= MIN_BATCHED_SAMPLES and (x.is_cuda or x.numel() <= MAX_BATCHED_PIXELS):
-        with suppress(RuntimeError):  # an operation that cannot be batched; any other error will be raised below, too
+        with suppress(RuntimeError):  # an operation that cannot be batched
             return batched_forward(network, samples, x)
+    return looped_forward(network, samples, x)
+
+
+def looped_forward(network: nn.Module, samples: WeightSamples, x: Tensor) -> Tensor:
+    """The same as ``forward``, one sample after the other: the plain reference of the faster ways."""
+    n = len(next(iter(samples.values())))
     each = ({name: weights[k] for name, weights in samples.items()} for k in range(n))
     return torch.stack([functional_call(network, weights, (x,)) for weights in each])
 
@@ -64,7 +82,7 @@ class WeightPosterior(Posterior):
         """Freeze n samples of the weights."""
         with torch.no_grad():
             samples = self.sample_weights(n)
-        return lambda x: forward(self.network, samples, x)
+        return networks_with(self.network, samples)
 
 
 def sampled_layers(network: nn.Module, method: str) -> dict[str, nn.Linear | nn.Conv2d]:
@@ -98,7 +116,27 @@ def with_layers(network: nn.Module, replacements: Mapping[nn.Module, nn.Module])
 
 def sample_gaussian(mean: Tensor, variance: Tensor) -> Tensor:
     """A sample of N(mean, variance), differentiable with respect to both, also where the variance is 0."""
-    return mean + variance.clamp_min(1e-16).sqrt() * noise_like(mean)
+    sample: Tensor = _GaussianSample.apply(mean, variance)
+    return sample
+
+
+class _GaussianSample(torch.autograd.Function):
+    """Stores one tensor for the backward pass, where automatic differentiation stores four.
+
+    The derivative with respect to a variance below 1e-16 is that at 1e-16, and therefore finite.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, mean: Tensor, variance: Tensor) -> Tensor:
+        std, noise = variance.clamp_min(1e-16).sqrt_(), noise_like(mean)
+        sample = torch.addcmul(mean, std, noise)
+        ctx.save_for_backward(noise.div_(std.mul_(2)))
+        return sample
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        (factor,) = ctx.saved_tensors
+        return gradients[0], gradients[0] * factor
 
 
 def noise_like(x: Tensor) -> Tensor:

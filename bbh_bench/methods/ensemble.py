@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from bbh_bench.api import Method, Posterior, PredictFn, Problem, is_differentiable
-from bbh_bench.methods.map import Map
+from bbh_bench.inference.side_by_side import plan_of, with_fallback
+from bbh_bench.methods.map import Map, PointPosterior
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class EnsemblePosterior(Posterior):
         A member that is a point estimate gives one network, however many samples it is asked for.
         """
         count = len(self.members)
-        chosen = range(count) if n >= count else torch.randperm(count)[:n].tolist()
+        chosen = list(range(count)) if n >= count else torch.randperm(count)[:n].tolist()
         networks = [self.members[k].sample(max(1, n // count + (k < n % count))) for k in chosen]
-        return lambda x: torch.cat([network(x) for network in networks])
+        points = [member.network for k in chosen if isinstance(member := self.members[k], PointPosterior)]
+        together = plan_of(points) if len(points) == len(chosen) else None
+        return with_fallback(together, lambda x: torch.cat([network(x) for network in networks]))
