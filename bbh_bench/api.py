@@ -201,6 +201,13 @@ class Stage(Protocol):
         """
         ...
 
+    def count(self, attack: str, forward: int, backward: int, images: int) -> None:
+        """Add forward and backward passes, of single networks and images, to the cost of an attack on this many ``images``.
+
+        The record has their number per image, ``attack/<attack>/forward_passes`` and ``attack/<attack>/backward_passes``.
+        """
+        ...
+
     def shared(self, key: str, compute: Callable[[], Arrays]) -> Arrays:
         """Arrays that do not depend on the method: ``compute()`` in the first cell that needs them, then read by the others.
 

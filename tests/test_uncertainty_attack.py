@@ -180,6 +180,15 @@ def test_the_arrays_have_one_set_of_fresh_samples_and_repeat(tiny, context, post
     assert [each.entropy.shape for each in stored.ood("second")] == [(20,)] * 3
 
 
+def test_passes_are_counted_per_image(tiny, context, posterior):
+    stages = Stages(0, CPU)
+    attacked(context, posterior, tiny.data.ood, replace(SETTINGS, steps=3, samples=4), stages)
+    passes = stages.passes["uncertainty/ood/digits5-9"]
+    assert passes.images == 30
+    assert passes.backward / passes.images == 2 * 3 * 4  # two epsilons, three steps, four networks
+    assert passes.forward / passes.images == 2 * 3 * 4 + 4 * 4  # and four evaluations to choose the best images
+
+
 def test_an_unknown_ood_set_is_refused(tiny, context, posterior):
     with pytest.raises(KeyError, match="other"):
         attacked(context, posterior, tiny.data.ood, replace(SETTINGS, ood=("other",)), Stages(0, CPU))
