@@ -40,8 +40,8 @@ class Posterior(Protocol):
     """Number of parameters kept for prediction: the size column of the leaderboard."""
 
     differentiable: bool = True
-    """Whether outputs have gradients with respect to inputs. If False, the posterior is not attacked and gets a dash. May be
-    left out."""
+    """Whether outputs have gradients with respect to inputs. If False, only black-box and transfer attacks are run. May be left
+    out."""
 
     def sample(self, n: int) -> PredictFn:
         """Freeze n networks, sampled with torch's global random generator, which the runner has seeded.
