@@ -40,8 +40,8 @@ class Posterior(Protocol):
     """Number of parameters kept for prediction: the size column of the leaderboard."""
 
     differentiable: bool = True
-    """Whether outputs have gradients with respect to inputs. If False, the posterior is not attacked and gets a dash. May be
-    left out."""
+    """Whether outputs have gradients with respect to inputs. If False, only black-box and transfer attacks are run. May be left
+    out."""
 
     def sample(self, n: int) -> PredictFn:
         """Freeze n networks, sampled with torch's global random generator, which the runner has seeded.
@@ -216,6 +216,13 @@ class Stage(Protocol):
 
         Names: ``predict``, ``shift/<name>``, ``attack/<name>`` for crafting adversarial examples, ``evaluate/<name>`` for
         evaluating them on fresh samples, and ``surrogate/<name>`` for what is not part of the method's own cost.
+        """
+        ...
+
+    def count(self, attack: str, forward: int, backward: int, images: int) -> None:
+        """Add forward and backward passes, of single networks and images, to the cost of an attack on this many ``images``.
+
+        The record has their number per image, ``attack/<attack>/forward_passes`` and ``attack/<attack>/backward_passes``.
         """
         ...
 

@@ -10,11 +10,12 @@ from torch import nn
 
 from bbh_bench.api import Attack, AttackAlgorithm
 from bbh_bench.attacks.audit import audit
-from bbh_bench.attacks.builtin import FGSM, NOISE_LINF, PGD_L2, PGD_LINF, TRANSFER
+from bbh_bench.attacks.builtin import BOUNDARY, FGSM, NOISE_LINF, PGD_L2, PGD_LINF, TRANSFER
 from bbh_bench.attacks.evaluate import AttackContext, attacked, gradients_reach_inputs, shared, transferred
 from bbh_bench.attacks.gradient import Pgd
 from bbh_bench.attacks.minimum_norm import Boundary
 from bbh_bench.attacks.robustness import robustness
+from bbh_bench.attacks.square import Square
 from bbh_bench.data import stratified
 from bbh_bench.errors import BenchWarning
 from bbh_bench.methods.bbb import Bbb
@@ -224,16 +225,55 @@ WITHOUT_GRADIENTS = {
 }
 
 
+SQUARE = Attack("square", 1, "linf", (0.1, 0.3), Square(steps=20), samples=2, access="black", images=20)
+
+
 @pytest.mark.parametrize("compute", WITHOUT_GRADIENTS.values(), ids=WITHOUT_GRADIENTS)
-def test_a_posterior_without_gradients_is_not_attacked_and_says_so(compute):
-    loaded = replace(TINY, attacks=(PGD_LINF, FGSM)).load("")
+def test_a_posterior_without_gradients_is_attacked_without_them_and_says_so(compute, counting):
+    walk = replace(BOUNDARY, images=20, epsilons=(0.75,), algorithm=Boundary(steps=5))
+    loaded = replace(TINY, attacks=(PGD_LINF, FGSM, SQUARE, counting, walk)).load("")
     posterior = Answers(compute)
     assert not gradients_reach_inputs(posterior, loaded.data.test[0][:1])
-    with pytest.warns(BenchWarning, match="no gradient with respect to"):
+    with pytest.warns(BenchWarning, match="black-box and transfer attacks only.*no gradient with respect to"):
         arrays = loaded.evaluate(posterior, CPU, 0, Stages(0, CPU))
+    scores, curves = robustness(arrays)
+    assert [name for name in curves if name.startswith("attack/")] == [
+        "attack/square",
+        "attack/transfer",
+        "attack/boundary",
+    ]
+    assert curves["attack/square"]["accuracy"][-1] <= curves["attack/square"]["accuracy"][0]
+    assert curves["robust/linf"]["epsilon"] == [0.0, 0.1]
+    assert "robust/l2/degradation" in scores
+    assert {check.verdict for check in audit(arrays).values()} == {"not applicable"}
+
+
+def test_a_posterior_that_no_attack_suits_is_not_attacked():
+    loaded = replace(TINY, attacks=(PGD_LINF, FGSM)).load("")
+    with pytest.warns(BenchWarning, match="not attacked.*no gradient with respect to"):
+        arrays = loaded.evaluate(Answers(without_gradient), CPU, 0, Stages(0, CPU))
     assert {key.split("/")[0] for key in arrays} == {"test", "outlier"}
     assert robustness(arrays) == ({}, {})
     assert audit(arrays) == {}
+
+
+def test_a_black_box_attack_finds_what_gradients_find():
+    """The same network, with and without gradients: the bound is close to the accuracy under projected gradient descent."""
+    own = Attack("square", 1, "linf", (0.1, 0.2), Square(steps=150), samples=1, access="black", images=40)
+    gradient = replace(PGD_LINF, images=40, epsilons=(0.1, 0.2))
+    loaded = replace(TINY, attacks=(own, gradient)).load("")
+    network = QUICK.fit(loaded.problem(CPU)).network
+
+    def curves(compute):
+        posterior = Answers(compute)
+        posterior.network = network
+        return robustness(loaded.evaluate(posterior, CPU, 0, Stages(0, CPU)))[1]
+
+    with pytest.warns(BenchWarning, match="black-box"):
+        opaque = curves(without_gradient)
+    clear = curves(lambda network, x: network(x))
+    assert opaque["robust/linf"]["accuracy"][-1] == pytest.approx(clear["robust/linf"]["accuracy"][-1], abs=0.15)
+    assert opaque["robust/linf"]["accuracy"][-1] < opaque["robust/linf"]["accuracy"][0] - 0.2
 
 
 def test_a_gradient_of_zero_is_one():

@@ -99,7 +99,8 @@ def attacked(
     """The stored arrays of every attack on the posterior, and those of the audit.
 
     The audit is that of the first attack on the posterior's own networks whose algorithm has stronger variants. ``problem``
-    and the run's ``seed`` are for surrogates. The posterior must pass ``gradients_reach_inputs``.
+    and the run's ``seed`` are for surrogates. A posterior that does not pass ``gradients_reach_inputs`` can be attacked by
+    attacks with black-box or transfer access only.
     """
     attacks = list(attacks)
     arrays: Arrays = {}
@@ -166,7 +167,7 @@ def stronger_variants(attack: Attack, epsilon: float) -> dict[str, Attack]:
 
 
 def _can_be_audited(attack: Attack) -> bool:
-    return attack.surrogate is None and any(attack.epsilons) and len(attack.algorithm.stronger()) > 0
+    return attack.access == "white" and any(attack.epsilons) and len(attack.algorithm.stronger()) > 0
 
 
 def _craft(context: AttackContext, attack: Attack, networks: PredictFn) -> ExamplesAndClasses:

@@ -43,6 +43,7 @@ def _classification(group: TaskRecords) -> list[Column]:
     for name in group.ood_sets()[:1]:
         columns.append(score_column(group, "OOD entropy AUC", f"ood/{name}/entropy_auc"))
         columns.append(score_column(group, "OOD AUROC", f"ood/{name}/auroc"))
+        columns.append(score_column(group, "OOD AUROC under attack", f"uncertainty/{name}/auroc_both"))
     return [*columns, *robustness_columns(group, "linf")]
 
 
@@ -75,11 +76,12 @@ def _decimals(group: TaskRecords, name: str) -> int:
 
 def robustness_columns(group: TaskRecords, norm: str) -> list[Column]:
     """The worst case over the attacks of a norm."""
-    epsilons = [name.partition("@")[2] for name in group.score_names(f"robust/{norm}/accuracy@")]
+    accuracies = {"accuracy": "", "known_accuracy": ", known networks"}
     return [
         *[
-            score_column(group, f"robust accuracy at ε = {e}, %", f"robust/{norm}/accuracy@{e}", 1, 100)
-            for e in epsilons
+            score_column(group, f"robust accuracy at ε = {name.partition('@')[2]}{networks}, %", name, 1, 100)
+            for kind, networks in accuracies.items()
+            for name in group.score_names(f"robust/{norm}/{kind}@")
         ],
         score_column(group, "attack degradation, points", f"robust/{norm}/degradation", 1, 100),
         score_column(group, "robust-accuracy AUC", f"robust/{norm}/robust_accuracy_auc"),
@@ -113,7 +115,7 @@ def ood_columns(group: TaskRecords, name: str) -> list[Column]:
 
 def other_columns(group: TaskRecords) -> list[Column]:
     """Scores of a classification that no other table shows."""
-    shown = ("test/", "ood/", "attack/", "robust/")
+    shown = ("test/", "ood/", "attack/", "robust/", "uncertainty/")
     return [column for column in _all_scores(group) if not column.name.startswith(shown)]
 
 

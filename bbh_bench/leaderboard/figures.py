@@ -12,7 +12,7 @@ import numpy as np
 
 from bbh_bench.leaderboard.columns import NORMS
 from bbh_bench.leaderboard.statistics import method_order
-from bbh_bench.leaderboard.tables import Curve, TaskRecords
+from bbh_bench.leaderboard.tables import ATTACKED_SETS, Curve, TaskRecords
 from bbh_bench.records.record import Record
 
 COLUMNS = 3
@@ -43,6 +43,8 @@ def draw(groups: list[TaskRecords]) -> dict[str, bytes]:
             continue
         if any(group.has(f"robust/{norm}") for norm in NORMS):
             pictures[file_name(group, "attacks")] = _attacks(group, colours)
+        if group.uncertainty_sets():
+            pictures[file_name(group, "uncertainty")] = _uncertainty(group, colours)
         many_images, single_image = group.shifts()
         if many_images:
             pictures[file_name(group, "shifts")] = _shifts(group, many_images, colours)
@@ -158,6 +160,24 @@ def _line(axis: Any, curves: list[Curve], quantity: str, style: dict[str, Any], 
     elif f"{quantity}_low" in curves[0]:
         low, high = curves[0][f"{quantity}_low"], curves[0][f"{quantity}_high"]
         axis.fill_between(x, low, high, color=style["color"], alpha=0.2, linewidth=0)
+
+
+def _uncertainty(group: TaskRecords, colours: Mapping[str, str]) -> bytes:
+    """A row for each OOD set; a column for each choice of images that are attacked; a line for each method."""
+    sets = group.uncertainty_sets()
+    figure = _figure(3.6 * len(ATTACKED_SETS), 3.2 * len(sets) + 0.4)
+    grid = figure.subplots(len(sets), len(ATTACKED_SETS), sharex=True, sharey=True, squeeze=False)
+    for row, name in enumerate(sets):
+        for column, (which, words) in enumerate(ATTACKED_SETS.items()):
+            axis = grid[row, column]
+            for method in method_order(group):
+                style = {"color": colours[method], "linestyle": "--" if group.failed_checks(method) else "-"}
+                curves = group.curves(f"uncertainty/{name}", method)
+                _line(axis, curves, f"auroc_{which}", style | {"marker": "o", "markersize": 3}, method)
+            axis.axhline(0.5, color="grey", linewidth=0.8, linestyle=":")
+            axis.set(xlabel="ε (L∞)", title=f"{name}: {words} attacked", ylim=(-0.02, 1.02))
+        grid[row, 0].set_ylabel("AUROC of OOD detection")
+    return _png(figure, *grid[0, 0].get_legend_handles_labels())
 
 
 def _single_images(group: TaskRecords, shifts: list[str]) -> bytes:

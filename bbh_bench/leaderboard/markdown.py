@@ -4,10 +4,12 @@ from bbh_bench.leaderboard import figures
 from bbh_bench.leaderboard.audit import passed_checks, struck_out_reasons
 from bbh_bench.leaderboard.columns import COSTS, in_distribution_columns, main_columns, ood_columns, other_columns
 from bbh_bench.leaderboard.origin import origin
+from bbh_bench.leaderboard.passes import passes_table
 from bbh_bench.leaderboard.rendering import Table, escaped, paragraph, score_table
 from bbh_bench.leaderboard.reproduction import CAPTION, SHORT_BUDGET, paper_tables
 from bbh_bench.leaderboard.robustness import attack_sections, averaged_over
 from bbh_bench.leaderboard.tables import TaskRecords, by_task
+from bbh_bench.leaderboard.uncertainty import uncertainty_sections
 from bbh_bench.records.record import Record
 
 PREAMBLE = """# bbh_bench leaderboard
@@ -25,7 +27,12 @@ ordered by the headline score of the task.
 - *OOD AUROC*, *AUPR* and *FPR95*: how well predictive entropy detects OOD images, which are the positive class.
 - *Robust accuracy*: the accuracy on adversarial examples, evaluated on fresh samples of the posterior that the
   attacker does not have. In the *worst case* over several attacks, an image counts as correct only if no attack makes
-  it misclassified.
+  it misclassified. ≤ and ≥ mark bounds: the networks have no gradients, so that only black-box and transfer attacks
+  were possible, and the values cannot be the best.
+- *Known networks*: the attacker attacks the very networks that decide. Otherwise they are *fresh*: it does not have
+  them. The gap between the two accuracies is what randomness gains.
+- *OOD AUROC under attack*: where OOD images are perturbed to look certain and test images to look uncertain; its mean
+  over ε from 0 on.
 - *Robust-accuracy AUC*: the area under the curve of robust accuracy against ε, divided by the range of ε. It is 1 if
   every image stays correct. It can be compared only between curves with the same ε. For a single ε it is the accuracy
   there.
@@ -96,7 +103,7 @@ def _section(group: TaskRecords) -> str:
     if group.task.kind == "classification" and group.finished:
         parts += _classification_sections(group)
     if group.finished:
-        parts += ["### Cost", paragraph(COST), score_table(group, COSTS).markdown()]
+        parts += ["### Cost", paragraph(COST), score_table(group, COSTS).markdown(), *passes_table(group)]
     return "\n\n".join([*parts, *_warnings(group), *_failures(group), origin(group)])
 
 
@@ -120,7 +127,7 @@ def _classification_sections(group: TaskRecords) -> list[str]:
         parts += [f"### OOD: {escaped(name)}", score_table(group, ood_columns(group, name)).markdown()]
     if other := other_columns(group):
         parts += ["### Other scores", score_table(group, other).markdown()]
-    return [*parts, *attack_sections(group), *_shifts(group), *_reproduction(group)]
+    return [*parts, *attack_sections(group), *uncertainty_sections(group), *_shifts(group), *_reproduction(group)]
 
 
 def _shifts(group: TaskRecords) -> list[str]:

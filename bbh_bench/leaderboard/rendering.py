@@ -11,9 +11,12 @@ from tabulate import tabulate
 
 from bbh_bench.leaderboard.statistics import clear_best, method_order, statistics
 from bbh_bench.leaderboard.tables import Column, TaskRecords
+from bbh_bench.records.record import Direction
 
 DASH = "–"
 """Shown where there is no value."""
+BOUNDS: dict[Direction, str] = {"higher": "≤ ", "lower": "≥ ", "neither": ""}
+"""Precede robustness values of a method that could be attacked without gradients only."""
 ARROWS = {"lower": " ↓", "higher": " ↑", "neither": ""}
 LINE = 118
 """Characters of a line of text on the board."""
@@ -58,8 +61,9 @@ def score_table(
 ) -> Table:
     """One row for each method, in ``method_order``; methods of which every cell failed come last.
 
-    Columns without any value are left out. Robustness values of a method that failed the audit are struck out and are not
-    candidates for the best. ``texts`` are further columns: by heading, a text for each method.
+    Columns without any value are left out. Robustness values of a method that failed the audit are struck out, and those that
+    are bounds have a sign; neither are candidates for the best. ``texts`` are further columns: by heading, a text for each
+    method.
     """
     seeds = {name: sum(record.method.name == name for record in group.finished) for name in method_order(group)}
     failed = {record.method.name: "failed" for record in group.failed if record.method.name not in seeds}
@@ -84,10 +88,11 @@ def score_table(
 def _column_texts(group: TaskRecords, column: Column, stats: pd.DataFrame, seeds: Mapping[str, int]) -> dict[str, str]:
     """The text of each method that has a value."""
     failed_audit = [name for name in stats.index if column.depends_on_audit and group.failed_checks(str(name))]
-    best = clear_best(stats.drop(index=failed_audit), column.direction)
+    bounds = [name for name in stats.index if column.may_be_bound and group.only_bounds(str(name))]
+    best = clear_best(stats.drop(index=[*{*failed_audit, *bounds}]), column.direction)
     texts = {}
     for name, row in stats.iterrows():
-        text = _value(row, column, seeds[str(name)])
+        text = (BOUNDS[column.direction] if name in bounds else "") + _value(row, column, seeds[str(name)])
         mark = "~~" if name in failed_audit else "**" if name == best else ""
         texts[str(name)] = f"{mark}{text}{mark}"
     return texts

@@ -7,7 +7,7 @@ from typing import Any
 from bbh_bench.leaderboard import figures
 from bbh_bench.leaderboard.audit import audit_section
 from bbh_bench.leaderboard.columns import NORMS, robustness_columns
-from bbh_bench.leaderboard.rendering import DASH, Table, escaped, paragraph, score_column, score_table
+from bbh_bench.leaderboard.rendering import BOUNDS, DASH, Table, escaped, paragraph, score_column, score_table
 from bbh_bench.leaderboard.statistics import method_order
 from bbh_bench.leaderboard.tables import Curve, TaskRecords
 
@@ -26,6 +26,12 @@ FIGURE = (
 WORST_CASE = (
     "an image counts as correct at ε only if it is classified correctly without an "
     "attack and no attack makes it misclassified at this ε or a smaller one."
+)
+KNOWN = "known_accuracy"
+"""Column of the accuracy where the attacked networks are those that decide."""
+KNOWN_AND_FRESH = (
+    "**Known and fresh networks**: accuracy % where the attacker attacks the very networks that decide / where they are fresh, "
+    "and in brackets the gap, which is what randomness gains."
 )
 CellText = Callable[[list[Curve], int], str]
 """A cell of a table of curves: the curves of a method's seeds and the index of an epsilon -> text."""
@@ -65,8 +71,25 @@ def _worst_case(group: TaskRecords) -> list[str]:
             score_table(group, robustness_columns(group, norm)).markdown(),
             "Robust accuracy % in this worst case, and its 95 % Wilson interval: means over seeds",
             _curve_table(group, curve, _accuracy_with_interval),
+            *_known_networks(group, curve),
         ]
     return parts
+
+
+def _known_networks(group: TaskRecords, curve: str) -> list[str]:
+    """Accuracy on known and on fresh networks. Empty for records without known networks."""
+    if not any(KNOWN in each for each in group.curves(curve)):
+        return []
+    return [paragraph(KNOWN_AND_FRESH), _curve_table(group, curve, _known_and_fresh)]
+
+
+def _known_and_fresh(curves: list[Curve], k: int) -> str:
+    """Of the seeds that have both."""
+    both = [curve for curve in curves if KNOWN in curve]
+    if not both:
+        return DASH
+    known, fresh = (100 * mean(curve[column][k] for curve in both) for column in (KNOWN, "accuracy"))
+    return f"{known:.1f} / {fresh:.1f} ({fresh - known:.1f})"
 
 
 def _scores_by_attack(group: TaskRecords, names: Sequence[str]) -> list[str]:
@@ -129,7 +152,10 @@ def _curve_table(
         if curves:
             texts = [cell(curves, k) for k in range(len(epsilons))] + [text(curves) for text in last.values()]
             mark = "~~" if group.failed_checks(method) else ""
-            rows.append([method, str(len(curves)), *[f"{mark}{text}{mark}" for text in texts]])
+            bound = BOUNDS["higher"] if name.startswith("robust/") and group.only_bounds(method) else ""
+            rows.append(
+                [method, str(len(curves)), *[text if text == DASH else f"{mark}{bound}{text}{mark}" for text in texts]]
+            )
         else:
             rows.append([method, DASH, *[DASH] * (len(epsilons) + len(last))])
     return Table(["accuracy % at ε =", "n", *(f"{epsilon:g}" for epsilon in epsilons), *last], rows).markdown()

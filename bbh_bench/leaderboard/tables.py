@@ -8,6 +8,8 @@ from bbh_bench.records.record import Check, Direction, Record, TaskInfo
 
 COST = "cost/"
 """Precedes the names of costs, to tell them from scores."""
+ATTACKED_SETS = {"ood": "OOD", "test": "test", "both": "both"}
+"""Which images an attack on the uncertainty perturbs: in names of scores and columns, and as it is written."""
 Curve = dict[str, list[float]]
 """Columns of equal length; the first one is the horizontal axis."""
 
@@ -27,7 +29,12 @@ class Column:
     @property
     def depends_on_audit(self) -> bool:
         """Whether its values can only be trusted if the attacks passed their audit."""
-        return self.name.startswith(("attack/", "robust/"))
+        return self.name.startswith(("attack/", "robust/", "uncertainty/"))
+
+    @property
+    def may_be_bound(self) -> bool:
+        """Whether it is a worst case over attacks: a bound only where no white-box attack was possible."""
+        return self.name.startswith("robust/")
 
     def value(self, record: Record) -> float:
         """NaN if the record has no such value, for example because its posterior could not be attacked."""
@@ -103,6 +110,14 @@ class TaskRecords:
         """The norm of each attack, ``linf`` or ``l2``, by the attack's name."""
         return {attack["name"]: attack["norm"] for record in self.finished for attack in record.task.attacks}
 
+    def uncertainty_sets(self) -> list[str]:
+        """Names of the OOD sets with an attack on the uncertainty."""
+        return [name.removeprefix("uncertainty/") for name in self.curve_names("uncertainty/")]
+
+    def only_bounds(self, method: str) -> bool:
+        """Whether a record of the method lacks the white-box attacks that its task has, since there were no gradients."""
+        return any(_without_white_box(record) for record in self.finished if record.method.name == method)
+
     def shifts(self) -> tuple[list[str], list[str]]:
         """Names of the shifts of many images, and of those of a single image, which have class probabilities."""
         names = [name.removeprefix("shift/") for name in self.curve_names("shift/")]
@@ -122,6 +137,11 @@ class TaskRecords:
         """Which values of a score are better."""
         directions = (record.directions for record in self.finished if score in record.scores)
         return next((known.get(score.rpartition("/")[2], "neither") for known in directions), "neither")
+
+
+def _without_white_box(record: Record) -> bool:
+    white = [attack["name"] for attack in record.task.attacks if attack.get("access") == "white"]
+    return was_attacked(record) and bool(white) and not any(f"attack/{name}" in record.curves for name in white)
 
 
 def was_attacked(record: Record) -> bool:

@@ -33,7 +33,12 @@ def costs(
         "attack/relative": attack_processor / (step * steps),
     }
     size = {} if parameters is None else {"parameters": parameters}
-    return columns | size | {f"stage/{name}/seconds": seconds for name, seconds in stages.seconds.items()}
+    return (
+        columns
+        | size
+        | _passes(stages)
+        | {f"stage/{name}/seconds": seconds for name, seconds in stages.seconds.items()}
+    )
 
 
 def fit_costs(parts: Sequence[Part], steps: int) -> dict[str, float]:
@@ -59,6 +64,15 @@ def mean_step(seconds: Sequence[float]) -> float:
     of the same method under changing load.
     """
     return fmean(seconds)
+
+
+def _passes(stages: Stages) -> dict[str, float]:
+    """Of each attack whose passes were counted, for one image."""
+    columns = {}
+    for attack, passes in stages.passes.items():
+        columns[f"attack/{attack}/forward_passes"] = passes.forward / max(1, passes.images)
+        columns[f"attack/{attack}/backward_passes"] = passes.backward / max(1, passes.images)
+    return columns
 
 
 def _attack(seconds: Mapping[str, float]) -> float:

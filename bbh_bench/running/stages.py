@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -52,6 +53,15 @@ def cpu_threads(n: int | None) -> Iterator[int]:
         torch.set_num_threads(before)
 
 
+@dataclass(frozen=True)
+class Passes:
+    """Forward and backward passes of an attack, of single networks and images, and the number of attacked images."""
+
+    forward: int
+    backward: int
+    images: int
+
+
 class Stages:
     """Opens the stages of one cell: ``with stages("fit"): ...``. Adds up times and images by name. It is an ``api.Stage``.
 
@@ -72,6 +82,8 @@ class Stages:
         self.processor_seconds: dict[str, float] = {}
         """Processor time of each stage: see ``clock.processor_seconds``."""
         self.images: dict[str, int] = {}
+        self.passes: dict[str, Passes] = {}
+        """Of each attack."""
         self._seed = seed
         self._device = device
         self._announce = announce
@@ -100,6 +112,11 @@ class Stages:
         self.seconds[name] = self.seconds.get(name, 0.0) + seconds
         self.processor_seconds[name] = self.processor_seconds.get(name, 0.0) + processor_seconds
         self.images[name] = self.images.get(name, 0) + images
+
+    def count(self, attack: str, forward: int, backward: int, images: int) -> None:
+        """See ``api.Stage``."""
+        before = self.passes.get(attack, Passes(0, 0, 0))
+        self.passes[attack] = Passes(before.forward + forward, before.backward + backward, before.images + images)
 
     def shared(self, key: str, compute: Callable[[], Arrays]) -> Arrays:
         """See ``api.Stage``."""

@@ -25,6 +25,7 @@ from bbh_bench.api import (
     is_differentiable,
 )
 from bbh_bench.attacks import evaluate as attacks
+from bbh_bench.attacks.access import NO_GRADIENTS, NOT_ATTACKED, REMEDY, without_gradients
 from bbh_bench.attacks.audit import audit
 from bbh_bench.attacks.builtin import ADAPTIVE_L2, ADAPTIVE_LINF, BOUNDARY, FGSM, GRID, NOISE_LINF, PAPER_FGSM, TRANSFER
 from bbh_bench.attacks.minimum_norm import Boundary
@@ -167,7 +168,7 @@ class LoadedClassification:
         )
 
     def evaluate(self, posterior: Posterior, device: torch.device, seed: int, stage: Stage) -> Arrays:
-        """Predict the test and OOD sets with the same samples, then the shifted images; attack if gradients exist."""
+        """Predict the test and OOD sets with the same samples, then the shifted images; attack."""
         x, y = self.data.test
         arrays = store_labels(y)
         sets = {TEST: x} | {ood_prefix(name): images for name, images in self.data.ood.items()}
@@ -177,24 +178,23 @@ class LoadedClassification:
                 arrays |= under(name, predict(networks, images, device, self.task.classes))
         for shift in self.task.shifts:
             arrays |= self._shift(shift, posterior, device, stage)
-        if is_differentiable(posterior):
-            arrays |= self._attack(posterior, device, seed, stage)
-        return arrays
+        return arrays | self._attack(posterior, device, seed, stage)
 
     def _attack(self, posterior: Posterior, device: torch.device, seed: int, stage: Stage) -> Arrays:
-        """Nothing, with a warning, if the outputs have no gradient with respect to the inputs."""
+        """By all attacks; without gradients, by those that need none, with a warning. Nothing if none is left."""
         x, y = self.data.test
-        if not attacks.gradients_reach_inputs(posterior, x[:1].to(device)):
-            warnings.warn(
-                "the outputs have no gradient with respect to the inputs, so that the posterior is not attacked. Do not use "
-                "detach or no_grad in its networks, or set `differentiable = False`",
-                BenchWarning,
-                stacklevel=2,
-            )
+        all_attacks = [*self.task.attacks, *self.task.extra_attacks]
+        if not (is_differentiable(posterior) and attacks.gradients_reach_inputs(posterior, x[:1].to(device))):
+            all_attacks = without_gradients(all_attacks)
+            text = NO_GRADIENTS if all_attacks else NOT_ATTACKED
+            if is_differentiable(posterior):
+                warnings.warn(f"{text}. {REMEDY}", BenchWarning, stacklevel=2)
+            elif all_attacks:
+                warnings.warn(text, BenchWarning, stacklevel=2)
+        if not all_attacks:
             return {}
         task = self.task
         context = attacks.AttackContext(x, y, task.classes, task.bounds, task.samples, task.attacked, device)
-        all_attacks = (*task.attacks, *task.extra_attacks)
         problem = partial(self.problem, device)
         arrays = attacks.attacked(context, posterior, all_attacks, problem, seed, stage)
         return arrays | attacks.shared(context, task.attacks)
