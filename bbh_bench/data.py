@@ -140,8 +140,10 @@ def _members(archive: bytes, files: Sequence[DataFile]) -> dict[str, bytes]:
     """The checked contents of some files of a tar archive, by path. Raises ``ValueError``."""
     try:
         with tarfile.open(fileobj=io.BytesIO(unpack(archive))) as tar:
-            contents = {file.path: tar.extractfile(file.path) for file in files}
-            return {file.path: file.checked(content.read() if (content := contents[file.path]) else b"") for file in files}
+            contents = {file: tar.extractfile(file.path) for file in files}
+            return {
+                file.path: file.checked(content.read()) for file, content in contents.items() if content is not None
+            }
     except (tarfile.TarError, KeyError) as error:
         raise ValueError(f"its tar archive is damaged or lacks a file: {error}") from error
 

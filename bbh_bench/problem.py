@@ -59,7 +59,7 @@ class Stateful(Protocol):
 
 
 class Augmentation(Protocol):
-    """Changes training examples at random. Write it as a frozen dataclass with a name and a version: its fields are recorded."""
+    """Changes training examples at random. Write it as a frozen dataclass with name and version: its fields are recorded."""
 
     def __call__(self, originals: Tensor) -> Tensor:
         """Stored examples ``[B, ...]`` -> inputs ``[B, ...]`` of the network, with torch's global random generator."""
@@ -93,9 +93,7 @@ def no_checkpoint(state: Mapping[str, Stateful]) -> Iterator[SaveIfDue]:
 class Batches(Iterator[tuple[Tensor, Tensor]]):
     """The batches of a whole budget, in a new random order every epoch. Its position is a state that can be saved."""
 
-    def __init__(
-        self, x: Tensor, y: Tensor, epochs: int, batch_size: int, augmented: Augmented | None = None
-    ) -> None:
+    def __init__(self, x: Tensor, y: Tensor, epochs: int, batch_size: int, augmented: Augmented | None = None) -> None:
         self.step = 0
         """Number of batches that were taken."""
         self._x, self._y = x, y

@@ -180,7 +180,9 @@ class LoadedClassification:
         if augmentation is None:
             return None
         if originals is None:
-            raise ContractError(f"the task '{self.task.name}' has an augmentation, but its source loads no `originals`.")
+            raise ContractError(
+                f"the task '{self.task.name}' has an augmentation, but its source loads no `originals`."
+            )
         return Augmented(originals.to(device, copy=True), augmentation)
 
     def evaluate(self, posterior: Posterior, device: torch.device, seed: int, stage: Stage) -> Arrays:

@@ -1,8 +1,8 @@
-"""The residual network of CIFAR5: 32 weight layers with the normalisation before the rectifier (He et al. 2016, arXiv 1603.05027).
+"""The residual network of CIFAR5: 32 weight layers, normalised before each rectifier (He et al. 2016, arXiv 1603.05027).
 
-Each image is normalised by itself, in training and in prediction alike, and every method gets the same network. In the reference
-code of Bayes by Hypernet, the layer-wise generator normalises over the test batch, so that the output of an image depends on
-other images, and some methods lack the last normalisation.
+Each image is normalised by itself, in training and in prediction alike, and every method gets the same network. In the
+reference code of Bayes by Hypernet, the layer-wise generator normalises over the test batch, so that the output of an image
+depends on other images, and some methods lack the last normalisation.
 """
 
 from typing import Any
@@ -104,7 +104,7 @@ class Convolution(nn.Sequential):
 
 
 class Shortcut(nn.Module):
-    """The path around a block that changes the size: 2x2 average pool, then channels of zeros, half in front and half behind."""
+    """The path around a block that changes the size: 2x2 average pool, then zeros as new channels, half in front, half behind."""
 
     def __init__(self, added: int) -> None:
         super().__init__()
