@@ -104,7 +104,7 @@ class Convolution(nn.Sequential):
 
 
 class Shortcut(nn.Module):
-    """The path around a block that changes the size: 2x2 average pool, then zeros as new channels, half in front, half behind."""
+    """The path around a block that changes the size: 2x2 average pool, then new channels of zeros, half of them in front."""
 
     def __init__(self, added: int) -> None:
         super().__init__()
