@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bbh_bench.errors import ContractError
+
 
 class Likelihood(Protocol):
     """How well outputs explain targets. Write it as a frozen dataclass."""
@@ -160,6 +162,12 @@ class Problem:
     """
     augmented: Augmented | None = None
     """If given, ``batches`` compute their inputs from these stored examples, not from ``x``."""
+
+    def __post_init__(self) -> None:
+        """Raises ``ContractError`` if ``x``, ``y`` and the stored examples differ in number."""
+        counts = [len(self.x), len(self.y)] + ([] if self.augmented is None else [len(self.augmented.originals)])
+        if len(set(counts)) > 1:
+            raise ContractError(f"a problem has as many inputs as targets and stored examples; these are {counts}.")
 
     @property
     def steps(self) -> int:

@@ -120,6 +120,12 @@ def test_batches_continue_after_a_restart():
         assert y.equal(other_y)
 
 
+def test_a_part_of_a_problem_needs_the_same_part_of_its_stored_images():
+    whole = problem()
+    with pytest.raises(ContractError, match=r"these are \[4, 4, 6\]"):
+        replace(whole, x=whole.x[:4], y=whole.y[:4])
+
+
 def test_the_augmentation_is_part_of_the_tasks_identity():
     described = cifar.TASK.describe()
     assert described.fit["augmentation"] == {
