@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bbh_bench.problem import Augmentation as Augmentation
+from bbh_bench.problem import Augmented as Augmented
 from bbh_bench.problem import Batches as Batches
 from bbh_bench.problem import Categorical as Categorical
 from bbh_bench.problem import Gaussian as Gaussian

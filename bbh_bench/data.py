@@ -2,10 +2,12 @@
 
 import gzip
 import hashlib
+import io
 import os
 import sys
+import tarfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -91,45 +93,95 @@ class DataFile:
         return (folder / self.path).is_file()
 
     def _download(self, folder: Path) -> None:
-        """Download into a temporary folder beside the data, then move the checked file to its place in one step."""
-        import pooch
-
         target = folder / self.path
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with TemporaryDirectory(dir=folder, prefix=".download-") as scratch:
-                downloads = pooch.create(
-                    path=scratch,
-                    base_url="",
-                    registry={target.name: None},
-                    urls={target.name: self.url},
-                    retry_if_failed=RETRIES,
-                )
-                unpacked = downloads.fetch(target.name, downloader=self._fetch)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(unpacked, target)
+            _download(self.url, folder, lambda packed: {self.path: self.checked(unpack(packed))})
         except (OSError, ValueError) as error:
             raise DataError(
                 f"The data file '{target}' is missing and {self.url} cannot be downloaded ({error}). Unpack that file to "
                 f"'{target}' by hand, or name a folder that has it with --data or BBH_BENCH_DATA."
             ) from error
 
-    def _fetch(self, url: str, output_file: str, caller: object) -> None:
-        """One attempt, called by pooch, which tries again after a ``ValueError`` and after errors of the connection."""
-        from pooch import HTTPDownloader
-        from requests import HTTPError
-
-        packed = Path(output_file).with_suffix(".packed")
-        try:
-            HTTPDownloader(progressbar=sys.stderr.isatty(), chunk_size=2**16)(url, str(packed), caller)
-        except HTTPError as error:
-            if error.response is not None:
-                error.response.close()  # it holds the connection
-            raise
-        content = unpack(packed.read_bytes())
+    def checked(self, content: bytes) -> bytes:
+        """The content itself. Raises ``ValueError`` if its digest is not that of the file."""
         if sha256(content) != self.sha256:
             raise ValueError(f"the file there has another content: its SHA-256 is {sha256(content)[:12]}...")
-        Path(output_file).write_bytes(content)
+        return content
+
+
+@dataclass(frozen=True)
+class TarArchive:
+    """Files of a data set that are downloaded together, in one tar archive packed with gzip."""
+
+    url: str
+    files: tuple[DataFile, ...]
+    """Their ``path`` is also the name in the archive."""
+
+    def read(self, folder: Path) -> list[Path]:
+        """The paths of all files in the data folder. Missing ones are downloaded, and the digest of each is checked.
+
+        Raises ``DataError``, which names the file, the address of the archive and the remedy.
+        """
+        missing = [file for file in self.files if not file.present(folder)]
+        if missing:
+            check_open(missing[0].path)
+            try:
+                _download(self.url, folder, lambda packed: _members(packed, missing))
+            except (OSError, ValueError) as error:
+                raise DataError(
+                    f"The data file '{folder / missing[0].path}' is missing and {self.url} cannot be downloaded ({error}). "
+                    f"Unpack that archive in '{folder}' by hand, or name a folder that has its files with --data or "
+                    "BBH_BENCH_DATA."
+                ) from error
+        return [file.read(folder) for file in self.files]
+
+
+def _members(archive: bytes, files: Sequence[DataFile]) -> dict[str, bytes]:
+    """The checked contents of some files of a tar archive, by path. Raises ``ValueError``."""
+    try:
+        with tarfile.open(fileobj=io.BytesIO(unpack(archive))) as tar:
+            contents = {file: tar.extractfile(file.path) for file in files}
+            return {
+                file.path: file.checked(content.read()) for file, content in contents.items() if content is not None
+            }
+    except (tarfile.TarError, KeyError) as error:
+        raise ValueError(f"its tar archive is damaged or lacks a file: {error}") from error
+
+
+def _download(url: str, folder: Path, unpacked: Callable[[bytes], Mapping[str, bytes]]) -> None:
+    """Download into a temporary folder beside the data, then move each file to its place in one step.
+
+    ``unpacked`` maps what is at ``url`` to the contents of files, by their path. If it raises ``ValueError``, the download is
+    tried again, as after errors of the connection. Raises ``OSError`` or ``ValueError``.
+    """
+    import pooch
+    from pooch import HTTPDownloader
+    from requests import HTTPError
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder, prefix=".download-") as scratch:
+
+        def fetch(url: str, output_file: str, caller: object) -> None:
+            """One attempt, called by pooch."""
+            try:
+                HTTPDownloader(progressbar=sys.stderr.isatty(), chunk_size=2**16)(url, output_file, caller)
+            except HTTPError as error:
+                if error.response is not None:
+                    error.response.close()  # it holds the connection
+                raise
+            for path, content in unpacked(Path(output_file).read_bytes()).items():
+                file = Path(scratch, "unpacked", path)
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(content)
+
+        downloads = pooch.create(
+            path=scratch, base_url="", registry={"packed": None}, urls={"packed": url}, retry_if_failed=RETRIES
+        )
+        downloads.fetch("packed", downloader=fetch)
+        for file in [file for file in Path(scratch, "unpacked").rglob("*") if file.is_file()]:
+            target = folder / file.relative_to(Path(scratch, "unpacked"))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(file, target)
 
 
 def unpack(content: bytes) -> bytes:

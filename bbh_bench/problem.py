@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bbh_bench.errors import ContractError
+
 
 class Likelihood(Protocol):
     """How well outputs explain targets. Write it as a frozen dataclass."""
@@ -58,6 +60,27 @@ class Stateful(Protocol):
         ...
 
 
+class Augmentation(Protocol):
+    """Changes training examples at random. Write it as a frozen dataclass with name and version: its fields are recorded."""
+
+    def __call__(self, originals: Tensor) -> Tensor:
+        """Stored examples ``[B, ...]`` -> inputs ``[B, ...]`` of the network, with torch's global random generator."""
+        ...
+
+
+@dataclass(frozen=True)
+class Augmented:
+    """Training examples as they are stored, and how inputs are computed from them, for every batch again."""
+
+    originals: Tensor
+    """Examples ``[N, ...]``, in the order of ``Problem.x`` and on the same device."""
+    augmentation: Augmentation
+
+    def __call__(self, index: Tensor) -> Tensor:
+        """Inputs ``[B, ...]`` from the examples at the indices ``[B]``."""
+        return self.augmentation(self.originals[index])
+
+
 SaveIfDue: TypeAlias = Callable[[], None]
 """Saves a checkpoint if the last one is old enough. Call it after every step."""
 OpenCheckpoint: TypeAlias = Callable[[Mapping[str, Stateful]], AbstractContextManager[SaveIfDue]]
@@ -72,10 +95,11 @@ def no_checkpoint(state: Mapping[str, Stateful]) -> Iterator[SaveIfDue]:
 class Batches(Iterator[tuple[Tensor, Tensor]]):
     """The batches of a whole budget, in a new random order every epoch. Its position is a state that can be saved."""
 
-    def __init__(self, x: Tensor, y: Tensor, epochs: int, batch_size: int) -> None:
+    def __init__(self, x: Tensor, y: Tensor, epochs: int, batch_size: int, augmented: Augmented | None = None) -> None:
         self.step = 0
         """Number of batches that were taken."""
         self._x, self._y = x, y
+        self._inputs: Callable[[Tensor], Tensor] = augmented or x.__getitem__
         self._size = batch_size
         self._per_epoch = -(-len(x) // batch_size)
         self._steps = epochs * self._per_epoch
@@ -91,7 +115,7 @@ class Batches(Iterator[tuple[Tensor, Tensor]]):
             self._order = torch.randperm(len(self._x), device=self._x.device)
         self.step += 1
         index = self._order[position * self._size : (position + 1) * self._size]
-        return self._x[index], self._y[index]
+        return self._inputs(index), self._y[index]
 
     def state_dict(self) -> dict[str, Any]:
         """The position, and the order of the current epoch."""
@@ -112,7 +136,10 @@ class Problem:
     """Everything that a method may use: training data, an architecture, a likelihood and a budget. No test data."""
 
     x: Tensor
-    """Training inputs ``[N, ...]``, on the device that the method should use."""
+    """Training inputs ``[N, ...]``, on the device that the method should use.
+
+    They are prepared as the inputs of a prediction are. ``batches`` may change them at random.
+    """
     y: Tensor
     """Training targets ``[N]``, on the same device."""
     network: Callable[[], nn.Module]
@@ -133,6 +160,14 @@ class Problem:
     continue where they were, the loop needs no change; of a finished loop no batch remains. A ``fit`` may have several such
     loops, one after the other: the code before and between them runs again.
     """
+    augmented: Augmented | None = None
+    """If given, ``batches`` compute their inputs from these stored examples, not from ``x``."""
+
+    def __post_init__(self) -> None:
+        """Raises ``ContractError`` if ``x``, ``y`` and the stored examples differ in number."""
+        counts = [len(self.x), len(self.y)] + ([] if self.augmented is None else [len(self.augmented.originals)])
+        if len(set(counts)) > 1:
+            raise ContractError(f"a problem has as many inputs as targets and stored examples; these are {counts}.")
 
     @property
     def steps(self) -> int:
@@ -141,4 +176,4 @@ class Problem:
 
     def batches(self) -> Batches:
         """The whole budget, in a new random order every epoch. An ensemble iterates over it once per member."""
-        return Batches(self.x, self.y, self.epochs, self.batch_size)
+        return Batches(self.x, self.y, self.epochs, self.batch_size, self.augmented)

@@ -2,14 +2,16 @@
 
 import gzip
 import http.server
+import io
 import shutil
+import tarfile
 import threading
 from collections import deque
 
 import pytest
 import torch
 
-from bbh_bench.data import RETRIES, DataFile, data_folder, sealed, sha256, shuffled, stratified, unpack
+from bbh_bench.data import RETRIES, DataFile, TarArchive, data_folder, sealed, sha256, shuffled, stratified, unpack
 from bbh_bench.errors import ContractError, DataError
 from bbh_bench.tasks import digits5, mnist
 
@@ -117,6 +119,63 @@ def test_a_download_that_is_truncated_or_wrong_is_not_placed(server, tmp_path, p
     with pytest.raises(DataError, match="cannot be downloaded") as caught:
         images(server).read(tmp_path)
     assert reason in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+PARTS = {"batches/one": b"first part", "batches/two": b"second part"}
+
+
+def packed_parts(parts, mode="w:gz"):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode=mode) as tar:
+        for name, content in ({"batches/readme": b"not needed", "../outside": b"not wanted"} | parts).items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def archive(server):
+    url = f"{server.url}/images.gz"
+    return TarArchive(url, tuple(DataFile(name, sha256(content), url) for name, content in PARTS.items()))
+
+
+@pytest.mark.parametrize("mode", ["w:gz", "w"], ids=["packed", "unpacked by the server"])
+def test_the_missing_files_of_an_archive_are_downloaded_together(server, tmp_path, mode):
+    server.packed = packed_parts(PARTS, mode)
+    paths = archive(server).read(tmp_path / "data")
+    assert [path.read_bytes() for path in paths] == list(PARTS.values())
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["batches", "data", "one", "two"]
+    archive(server).read(tmp_path / "data")
+    assert server.requests == 1
+
+
+def test_files_that_are_there_are_not_replaced_by_those_of_an_archive(server, tmp_path):
+    (tmp_path / "batches").mkdir()
+    (tmp_path / "batches/one").write_bytes(b"changed")
+    server.packed = packed_parts(PARTS)
+    with pytest.raises(DataError, match=r"one' \(7 bytes\) is truncated or changed"):
+        archive(server).read(tmp_path)
+    assert (tmp_path / "batches/one").read_bytes() == b"changed"
+    assert (tmp_path / "batches/two").read_bytes() == PARTS["batches/two"]
+
+
+@pytest.mark.parametrize(
+    ("packed", "reason"),
+    [
+        (packed_parts({"batches/one": b"first part"}), "lacks a file"),
+        (packed_parts(PARTS | {"batches/two": b"another"}), "another content"),
+        (packed_parts(PARTS)[:-20], "its gzip data are damaged"),
+        (b"<html>no</html>", "its tar archive is damaged"),
+    ],
+    ids=["a file lacks", "another file", "truncated", "a page"],
+)
+def test_an_archive_that_is_not_the_right_one_is_not_placed(server, tmp_path, packed, reason):
+    server.packed = packed
+    with pytest.raises(DataError) as caught:
+        archive(server).read(tmp_path)
+    for part in (reason, "batches/one", f"{server.url}/images.gz", "by hand", "--data", "BBH_BENCH_DATA"):
+        assert part in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
 

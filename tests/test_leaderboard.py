@@ -12,6 +12,7 @@ from bbh_bench.leaderboard import board, render, summary
 from bbh_bench.leaderboard.statistics import clear_best, method_order, statistics
 from bbh_bench.leaderboard.tables import Column, by_task
 from bbh_bench.records.record import Package
+from bbh_bench.tasks import cifar, mnist
 
 replace = msgspec.structs.replace
 GOOD = [record("good", seed, nll) for seed, nll in enumerate([0.10, 0.11, 0.12])]
@@ -274,6 +275,26 @@ def test_the_papers_tables_are_compared_with_ours():
     assert cells(alone)[-2:] == ["–", "–"]  # one seed has no spread
     far = [mnist_record(seed, 0.01, 0.97, 0.48) for seed in (0, 1)]
     assert next(line for line in board(far).splitlines() if line.startswith("| BbH")).endswith(" no |")
+
+
+def test_table_4_is_compared_with_the_tasks_of_cifar5():
+    """Its test set has 5,000 images: 13.62 % of them has a binomial standard error of 0.485 points."""
+    scores = {"test/nll": 0.6, "test/error": 0.15, "test/entropy_auc": 0.7, "ood/cifar10-others/entropy_auc": 0.5}
+    for task in (cifar.TASK, cifar.SHORT):
+        text = board([replace(with_task(record("bbh", 0), name=task.name), scores=scores)])
+        line = next(line for line in text.splitlines() if line.startswith("| BbH"))
+        assert cells(line) == ["BbH", "bbh", "1", "error %", "13.62", "15.00", "+1.38", "0.97", "no"]
+        assert "trains on 22,500 of them" in text
+
+
+@pytest.mark.parametrize(
+    ("full", "short", "ood"), [(mnist.TASK, mnist.SHORT, "notmnist"), (cifar.TASK, cifar.SHORT, "cifar10-others")]
+)
+def test_a_short_budget_is_named_beside_that_of_the_paper(full, short, ood):
+    scores = {"test/nll": 0.6, "test/error": 0.15, "test/entropy_auc": 0.7, f"ood/{ood}/entropy_auc": 0.5}
+    pages = [board([replace(with_task(record("map", 0), name=task.name), scores=scores)]) for task in (full, short)]
+    sentence = f"The paper trains for {full.epochs} epochs and this task for {short.epochs}."
+    assert [sentence in page for page in pages] == [False, True]
 
 
 def test_a_task_of_another_name_is_not_compared_with_the_paper():

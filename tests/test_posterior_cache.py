@@ -1,6 +1,6 @@
 """A cached posterior is the one that was fitted, is found by everything that its fit depended on, and its record says so."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +8,7 @@ import torch
 from helpers import QUICK, TINY, NoProgress, context, planned
 from msgspec.structs import replace as changed
 
+from bbh_bench.api import Augmented
 from bbh_bench.errors import BenchError, BenchWarning
 from bbh_bench.methods.bbb import Bbb
 from bbh_bench.methods.bbh import LAYER_WISE, SINGLE, SLICED
@@ -42,10 +43,21 @@ def test_a_cached_posterior_samples_the_same_networks(tmp_path, cpu, method):
     assert outputs[0].equal(outputs[1])
 
 
+@dataclass(frozen=True)
+class Brighter:
+    """Adds a number to every pixel."""
+
+    value: float
+
+    def __call__(self, originals):
+        return originals + self.value
+
+
 def test_the_key_changes_with_what_the_fit_depends_on():
     problem, cell = small_problem(), planned(TINY, QUICK)
     task = replace(TINY, network=replace(TINY.network, version=2))
     package = changed(cell.package, version="9")
+    augmented = Augmented(problem.x, Brighter(1))
     keys = [
         fit_key(problem, cell, "2"),
         fit_key(problem, replace(cell, seed=1), "2"),
@@ -59,6 +71,9 @@ def test_the_key_changes_with_what_the_fit_depends_on():
         fit_key(replace(problem, batch_size=19), cell, "2"),
         fit_key(replace(problem, x=problem.x + 1e-6), cell, "2"),
         fit_key(replace(problem, y=problem.y.flip(0)), cell, "2"),
+        fit_key(replace(problem, augmented=augmented), cell, "2"),
+        fit_key(replace(problem, augmented=replace(augmented, originals=problem.x + 1)), cell, "2"),
+        fit_key(replace(problem, augmented=replace(augmented, augmentation=Brighter(2))), cell, "2"),
     ]
     assert all(keys.count(key) == 1 for key in keys)
     assert fit_key(small_problem(), cell, "2") == keys[0]

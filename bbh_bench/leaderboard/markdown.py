@@ -6,7 +6,7 @@ from bbh_bench.leaderboard.columns import COSTS, in_distribution_columns, main_c
 from bbh_bench.leaderboard.origin import origin
 from bbh_bench.leaderboard.passes import passes_table
 from bbh_bench.leaderboard.rendering import Table, escaped, paragraph, score_table
-from bbh_bench.leaderboard.reproduction import CAPTION, SHORT_BUDGET, paper_tables
+from bbh_bench.leaderboard.reproduction import CAPTION, notes, paper_tables
 from bbh_bench.leaderboard.robustness import attack_sections, averaged_over
 from bbh_bench.leaderboard.tables import TaskRecords, by_task
 from bbh_bench.leaderboard.uncertainty import uncertainty_sections
@@ -154,8 +154,7 @@ def _reproduction(group: TaskRecords) -> list[str]:
         parts += [f"**{title}**", table.markdown()]
     if not parts:
         return []
-    short = [SHORT_BUDGET] if group.task.name == "mnist-short" else []
-    return ["### Comparison with the paper", CAPTION, *short, *parts]
+    return ["### Comparison with the paper", CAPTION, *notes(group), *parts]
 
 
 def _warnings(group: TaskRecords) -> list[str]:

@@ -74,7 +74,8 @@ def _fit(
     parts = clock.parts()
     stages.seconds["fit"] = parts[-1].seconds  # without the reference workload
     stages.processor_seconds["fit"] = parts[-1].processor_seconds
-    data = sum(tensor.element_size() * tensor.nelement() for tensor in (problem.x, problem.y))
+    stored = [problem.x, problem.y] + ([] if problem.augmented is None else [problem.augmented.originals])
+    data = sum(tensor.element_size() * tensor.nelement() for tensor in stored)
     return Fit(posterior, parts, memory.bytes() + data, None)
 
 

@@ -90,13 +90,16 @@ class PosteriorCache:
 
 def fit_key(problem: Problem, cell: Cell, torch_version: str | None) -> FitKey:
     """Everything that a fit depends on: method, its source, data, network, budget, seed, device, versions."""
-    return {
+    key: dict[str, object] = {
         "format": FORMAT,
         "name": cell.method.name,
         "data": [_digest(problem.x), _digest(problem.y)],
         "likelihood": describe(problem.likelihood),
         "budget": [problem.epochs, problem.batch_size],
-    } | fit_identity(cell, torch_version, problem.x.device.type)
+    }
+    if problem.augmented is not None:
+        key["augmented"] = [_digest(problem.augmented.originals), describe(problem.augmented.augmentation)]
+    return key | fit_identity(cell, torch_version, problem.x.device.type)
 
 
 def _digest(x: Tensor) -> str:

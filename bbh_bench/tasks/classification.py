@@ -15,6 +15,8 @@ from bbh_bench.api import (
     Architecture,
     Arrays,
     Attack,
+    Augmentation,
+    Augmented,
     Categorical,
     Metric,
     Posterior,
@@ -31,7 +33,7 @@ from bbh_bench.attacks.builtin import ADAPTIVE_L2, ADAPTIVE_LINF, BOUNDARY, FGSM
 from bbh_bench.attacks.minimum_norm import Boundary
 from bbh_bench.attacks.robustness import directions, robustness
 from bbh_bench.attacks.threat_model import threat_model
-from bbh_bench.errors import BenchWarning
+from bbh_bench.errors import BenchWarning, ContractError
 from bbh_bench.evaluation import classification
 from bbh_bench.evaluation.predictive import predict
 from bbh_bench.evaluation.stored import TEST, ood_prefix, store_labels, store_shift, under
@@ -62,6 +64,8 @@ class ImageData:
     validation: tuple[Tensor, Tensor]
     test: tuple[Tensor, Tensor]
     ood: Mapping[str, Tensor]
+    originals: Tensor | None = None
+    """Training images as the task's augmentation takes them, ``[N, ...]``."""
 
 
 class Source(Protocol):
@@ -98,6 +102,8 @@ class ClassificationTask:
     name a smaller number."""
     bounds: tuple[float, float] = (0.0, 1.0)
     """Range of pixel values."""
+    augmentation: Augmentation | None = None
+    """Computes the inputs of a training step from ``ImageData.originals``. None: they are the training images themselves."""
     shifts: tuple[Shift, ...] = ()
     """Changes of the test images with increasing severity. They give curves beside the scores."""
     threads: int | None = None
@@ -106,6 +112,7 @@ class ClassificationTask:
 
     def describe(self) -> TaskDescription:
         """See ``api.Task``."""
+        augmentation = {} if self.augmentation is None else {"augmentation": describe(self.augmentation)}
         return TaskDescription(
             kind="classification",
             title=self.title,
@@ -116,7 +123,8 @@ class ClassificationTask:
                 "classes": self.classes,
                 "epochs": self.epochs,
                 "batch_size": self.batch_size,
-            },
+            }
+            | augmentation,
             evaluation={
                 "version": EVALUATION,
                 "samples": self.samples,
@@ -165,7 +173,18 @@ class LoadedClassification:
             likelihood=Categorical(self.task.classes),
             epochs=self.task.epochs,
             batch_size=self.task.batch_size,
+            augmented=self._augmented(device),
         )
+
+    def _augmented(self, device: torch.device) -> Augmented | None:
+        augmentation, originals = self.task.augmentation, self.data.originals
+        if augmentation is None:
+            return None
+        if originals is None:
+            raise ContractError(
+                f"the task '{self.task.name}' has an augmentation, but its source loads no `originals`."
+            )
+        return Augmented(originals.to(device, copy=True), augmentation)
 
     def evaluate(self, posterior: Posterior, device: torch.device, seed: int, stage: Stage) -> Arrays:
         """Predict the test and OOD sets with the same samples, then the shifted images; attack."""
