@@ -5,14 +5,14 @@ layers remain point estimates. It minimises ``E_q[-log p(y | x, w)] + KL(q || p)
 form), with one sample of the weights per step, which all images of the batch share.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from bbh_bench.api import Posterior, Problem
+from bbh_bench.api import Choices, LogUniform, OneOf, Posterior, Problem, Uniform
 from bbh_bench.inference.kl import gaussian_kl
 from bbh_bench.inference.training import adam, annealing_weight, minimise
 from bbh_bench.inference.weights import (
@@ -56,6 +56,15 @@ class Bbb:
     """
     anneal: float = 0.0
     """Share of the steps over which the weight of the KL rises from 0 to 1. The paper does not anneal."""
+
+    def search_space(self) -> Mapping[str, Choices]:
+        """See ``api.Searchable``."""
+        return {
+            "lr": LogUniform(3e-4, 1e-2),
+            "log_variance": Uniform(-12.0, -5.0),
+            "log_variance_lr": LogUniform(3e-4, 1e-2),
+            "anneal": OneOf((0.0, 0.2, 0.5)),
+        }
 
     def fit(self, problem: Problem) -> Posterior:
         """Minimise the mean negative log-likelihood plus KL / N."""

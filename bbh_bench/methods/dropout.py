@@ -4,13 +4,14 @@ In training, every image has its own masks. A sample of the posterior is one mas
 images share it, so that a sample is the same network for the whole batch.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bbh_bench.api import Posterior, PredictFn, Problem
+from bbh_bench.api import Choices, LogUniform, Posterior, PredictFn, Problem, Uniform
 from bbh_bench.errors import ContractError
 from bbh_bench.methods.map import train_map
 
@@ -32,6 +33,10 @@ class Dropout:
     lr: float = 1e-3
     prior_scale: float = 1.0
     """Standard deviation of the prior on kernels, as for MAP."""
+
+    def search_space(self) -> Mapping[str, Choices]:
+        """See ``api.Searchable``."""
+        return {"lr": LogUniform(3e-4, 1e-2), "rate": Uniform(0.1, 0.6)}
 
     def fit(self, problem: Problem) -> Posterior:
         """Train as MAP, with new masks for every image and step. Raises ``ContractError`` if the network has no sites."""

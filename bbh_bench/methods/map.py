@@ -1,10 +1,11 @@
 """Maximum a posteriori: one network under a N(0, 1) prior, the point estimate that every other method is compared with."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from bbh_bench.api import Posterior, PredictFn, Problem
+from bbh_bench.api import Choices, LogUniform, Posterior, PredictFn, Problem
 from bbh_bench.inference.training import adam, kernels, minimise, negative_log_prior
 
 
@@ -17,6 +18,10 @@ class Map:
     lr: float = 1e-3
     prior_scale: float = 1.0
     """Standard deviation of the prior on kernels. Biases have no prior, as in the paper's MAP."""
+
+    def search_space(self) -> Mapping[str, Choices]:
+        """See ``api.Searchable``. The range of the learning rate is that of every method."""
+        return {"lr": LogUniform(3e-4, 1e-2)}
 
     def fit(self, problem: Problem) -> Posterior:
         """Minimise the mean negative log-likelihood minus the log prior / N."""

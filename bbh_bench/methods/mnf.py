@@ -13,13 +13,14 @@ weights. The scales and shifts of normalisation layers remain point estimates.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from bbh_bench.api import Posterior, Problem
+from bbh_bench.api import Choices, LogUniform, OneOf, Posterior, Problem, Uniform
 from bbh_bench.inference.flows import flow
 from bbh_bench.inference.kl import gaussian_kl
 from bbh_bench.inference.training import adam, annealing_weight, minimise
@@ -54,6 +55,15 @@ class Mnf:
     """Hidden units of the flow of q. The flow of r has twice as many."""
     anneal: float = 0.2
     """Share of the steps over which the weight of the KL rises from 0 to 1."""
+
+    def search_space(self) -> Mapping[str, Choices]:
+        """See ``api.Searchable``."""
+        return {
+            "lr": LogUniform(3e-4, 1e-2),
+            "log_std": Uniform(-9.0, -3.0),
+            "log_std_lr": LogUniform(3e-4, 1e-2),
+            "anneal": OneOf((0.0, 0.2, 0.5)),
+        }
 
     def fit(self, problem: Problem) -> Posterior:
         """Minimise the mean negative log-likelihood plus KL / N, with a separate z and separate noise for every image.

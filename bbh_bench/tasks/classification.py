@@ -30,14 +30,16 @@ from bbh_bench.attacks.builtin import BOUNDARY, FGSM, GRID, NOISE_LINF, PAPER_FG
 from bbh_bench.attacks.minimum_norm import Boundary
 from bbh_bench.attacks.robustness import directions, robustness
 from bbh_bench.attacks.threat_model import threat_model
-from bbh_bench.errors import BenchWarning
+from bbh_bench.errors import BenchError, BenchWarning
 from bbh_bench.evaluation import classification
-from bbh_bench.evaluation.predictive import predict
+from bbh_bench.evaluation.metrics import nll
+from bbh_bench.evaluation.predictive import decode, predict
 from bbh_bench.evaluation.stored import TEST, ood_prefix, store_labels, store_shift, under
 from bbh_bench.records.identity import describe
 from bbh_bench.tasks.networks import on_device
 from bbh_bench.tasks.shifts import Shift, Shifted
 
+VALIDATION = "validation"
 EVALUATION = 2
 """Raise it when ``evaluate`` or ``score`` could give other scores."""
 
@@ -180,6 +182,15 @@ class LoadedClassification:
         if is_differentiable(posterior):
             arrays |= self._attack(posterior, device, seed, stage)
         return arrays
+
+    def validation_nll(self, posterior: Posterior, device: torch.device, stage: Stage) -> float:
+        """See ``api.Validated``. As many networks are averaged as for the test set."""
+        x, y = self.data.validation
+        if len(x) == 0:
+            raise BenchError(f"Task '{self.task.name}' has no validation images. Choose another task.")
+        with stage("validate", images=len(x)):
+            predicted = predict(posterior.sample(self.task.samples), x, device, self.task.classes)
+        return nll(decode(under(VALIDATION, predicted), VALIDATION), y.numpy())
 
     def _attack(self, posterior: Posterior, device: torch.device, seed: int, stage: Stage) -> Arrays:
         """Nothing, with a warning, if the outputs have no gradient with respect to the inputs."""
