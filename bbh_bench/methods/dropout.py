@@ -30,7 +30,8 @@ class Dropout:
     version: int = 1
     rate: float = 0.5
     """Probability of dropping a unit."""
-    lr: float = 1e-3
+    lr: float | None = None
+    """Learning rate of Adam. None: that of the budget, between 1e-3 and 4e-3 (``bbh_bench.inference.rates``)."""
     prior_scale: float = 1.0
     """Standard deviation of the prior on kernels, as for MAP."""
 
