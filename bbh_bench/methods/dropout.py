@@ -28,8 +28,8 @@ class Dropout:
 
     name: str = "dropout"
     version: int = 1
-    rate: float = 0.5
-    """Probability of dropping a unit."""
+    rate: float = 0.25
+    """Probability of dropping a unit. With the usual 0.5, small networks and short budgets underfit (``docs/tuning.md``)."""
     lr: float | None = None
     """Learning rate of Adam. None: that of the budget, between 1e-3 and 4e-3 (``bbh_bench.inference.rates``)."""
     prior_scale: float = 1.0
