@@ -10,7 +10,7 @@ from bbh_bench.testing import small_problem
 
 def test_the_papers_rate_at_the_papers_budget_and_more_at_a_smaller_one():
     assert learning_rate(None, 55_000) == 1e-3
-    assert learning_rate(None, 55_000 // 8) == pytest.approx(2e-3, rel=1e-3)
+    assert learning_rate(None, 55_000 // 16) == pytest.approx(2e-3, rel=1e-3)
     assert learning_rate(None, 1_000_000) == 1e-3
     assert learning_rate(None, 1) == learning_rate(None, 0) == 4e-3
 
