@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import torch
@@ -25,6 +25,10 @@ from bbh_bench.problem import Problem as Problem
 from bbh_bench.problem import Stateful as Stateful
 from bbh_bench.records.identity import describe, fingerprint
 from bbh_bench.records.record import Check, Direction
+from bbh_bench.search_space import Choices as Choices
+from bbh_bench.search_space import LogUniform as LogUniform
+from bbh_bench.search_space import OneOf as OneOf
+from bbh_bench.search_space import Uniform as Uniform
 
 PredictFn: TypeAlias = Callable[[Tensor], Tensor]
 """Inputs ``[B, ...]`` -> outputs of n frozen networks ``[n, B, K]``: logits for classification, not probabilities; the mean
@@ -73,6 +77,18 @@ class Method(Protocol):
 
     def fit(self, problem: Problem) -> Posterior:
         """Fit to the problem's data within its budget. Use torch's global random generator only."""
+        ...
+
+
+@runtime_checkable
+class Searchable(Protocol):
+    """A method whose hyperparameters ``bbh-bench tune`` can search. Optional."""
+
+    def search_space(self) -> Mapping[str, Choices]:
+        """The values that may be tried, by the name of the field. ``base.lr`` is the field ``lr`` of the field ``base``.
+
+        What belongs to the model, such as the prior, is not searched: all methods have the same.
+        """
         ...
 
 
@@ -216,8 +232,9 @@ class Stage(Protocol):
     def __call__(self, name: str, images: int = 0) -> AbstractContextManager[None]:
         """Seed the random generators from the run's seed and ``name``; add seconds and ``images`` to the stage's totals.
 
-        Names: ``predict``, ``shift/<name>``, ``attack/<name>`` for crafting adversarial examples, ``evaluate/<name>`` for
-        evaluating them on fresh samples, and ``surrogate/<name>`` for what is not part of the method's own cost.
+        Names: ``predict``, ``validate``, ``shift/<name>``, ``attack/<name>`` for crafting adversarial examples,
+        ``evaluate/<name>`` for evaluating them on fresh samples, and ``surrogate/<name>`` for what is not part of the
+        method's own cost.
         """
         ...
 
@@ -246,6 +263,18 @@ class LoadedTask(Protocol):
 
     def evaluate(self, posterior: Posterior, device: torch.device, seed: int, stage: Stage) -> Arrays:
         """Predict and attack. The returned arrays are stored; ``seed`` is the run's."""
+        ...
+
+
+@runtime_checkable
+class Validated(Protocol):
+    """A loaded task with validation data, on which ``bbh-bench tune`` can choose hyperparameters. Optional."""
+
+    def validation_nll(self, posterior: Posterior, device: torch.device, stage: Stage) -> float:
+        """Mean negative log-likelihood of the validation data under the predictive distribution, in nats.
+
+        It opens the stage ``validate``, and looks at no test or OOD data. Raises ``BenchError`` if there are no such data.
+        """
         ...
 
 

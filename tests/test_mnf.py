@@ -249,7 +249,7 @@ def test_log_stds_have_their_own_learning_rate():
     seed_everything(0)
     posterior = Mnf(log_std_lr=0.02, anneal=0).fit(problem)
     for layer in posterior.layers.values():
-        increase = torch.cat([log_std.flatten() for log_std in layer.log_std.values()]) + 4.5
+        increase = torch.cat([log_std.flatten() for log_std in layer.log_std.values()]) + 5.5
         assert torch.allclose(increase, torch.tensor(0.02 * problem.steps), rtol=0.02)
 
 

@@ -98,11 +98,12 @@ def test_no_python_path_and_no_old_word_is_left(path):
     assert "bbh_bench." not in identity
 
 
-def test_the_methods_are_the_installed_ones(builtin):
+def test_the_methods_have_the_hyperparameters_of_the_installed_ones(builtin):
+    """Their values may differ: defaults change."""
     for path in RECORDS:
         record = Record.read(path)
         described = describe(builtin.methods[record.method.name])
-        assert record.method.hyperparameters == {k: v for k, v in described.items() if k not in ("name", "version")}
+        assert record.method.hyperparameters.keys() == described.keys() - {"name", "version"}
         assert record.method.version == described["version"]
 
 

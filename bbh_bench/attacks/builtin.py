@@ -50,7 +50,7 @@ TRANSFER = Attack(
     samples=1,
     access="transfer",
     images=ITERATED,
-    surrogate=Map(),
+    surrogate=Map(lr=1e-3),  # the definition of an attack does not follow the defaults of a method
 )
 """If it succeeds where attacks with the posterior's own gradients fail, these gradients mislead."""
 NOISE_LINF = Attack(

@@ -7,11 +7,25 @@ import argparse
 import os
 import sys
 
-from bbh_bench.cli import check, completion, diff, listing, publish, report, rescore, run, show, status, streams, verify
+from bbh_bench.cli import (
+    check,
+    completion,
+    diff,
+    listing,
+    publish,
+    report,
+    rescore,
+    run,
+    show,
+    status,
+    streams,
+    tune,
+    verify,
+)
 from bbh_bench.cli.signals import sigterm_raises
 from bbh_bench.errors import BenchError, Terminated, text
 
-COMMANDS = (listing, run, status, report, publish, verify, rescore, show, diff, check, completion)
+COMMANDS = (listing, run, tune, status, report, publish, verify, rescore, show, diff, check, completion)
 
 STOPPED = "bbh-bench: stopped; the finished cells are kept, and the same command goes on with the rest."
 READER_LEFT = 141

@@ -5,15 +5,16 @@ layers remain point estimates. It minimises ``E_q[-log p(y | x, w)] + KL(q || p)
 form), with one sample of the weights per step, which all images of the batch share.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from bbh_bench.api import Posterior, Problem
+from bbh_bench.api import Choices, LogUniform, OneOf, Posterior, Problem, Uniform
 from bbh_bench.inference.kl import gaussian_kl
+from bbh_bench.inference.rates import learning_rate
 from bbh_bench.inference.training import adam, annealing_weight, minimise
 from bbh_bench.inference.weights import (
     WeightPosterior,
@@ -31,7 +32,8 @@ class Bbb:
 
     name: str = "bbb"
     version: int = 1
-    lr: float = 1e-3
+    lr: float | None = None
+    """Learning rate of the means. None: that of the budget, between 1e-3 and 4e-3 (``bbh_bench.inference.rates``)."""
     prior_scale: float = 1.0
     """Standard deviation of the prior on every weight and bias."""
     log_variance: float = -9.0
@@ -39,13 +41,12 @@ class Bbb:
 
     The paper's -9, a standard deviation of 0.011, keeps the noise of early gradients small.
     """
-    log_variance_lr: float = 4e-3
-    """Learning rate of the log-variances. The paper uses ``lr`` for these too, and tens of thousands of steps.
+    log_variance_lr: float = 1e-3
+    """Learning rate of the log-variances: the paper's, at every budget.
 
-    A step of Adam is at most about its learning rate, however far away the optimum is. At 1e-3, the standard deviations are
-    0.02 after the thousand steps of digits5, and the posterior is as confident on OOD images as a single network. At 4e-3 they
-    are 0.08. At higher rates the KL converges, and the factorised Gaussian underfits: at 1e-2, the negative log-likelihood is
-    more than four times as high.
+    A step of Adam is at most about its learning rate, however far away the optimum is. In a thousand steps, the standard
+    deviations become at most 0.02. Higher rates bring the KL closer to its minimum, and the factorised Gaussian underfits: at
+    4e-3, the negative log-likelihood of validation images of ``digits5`` is several times as high (``docs/tuning.md``).
     """
     likelihood_samples: int = 1
     """Networks sampled per step."""
@@ -56,6 +57,15 @@ class Bbb:
     """
     anneal: float = 0.0
     """Share of the steps over which the weight of the KL rises from 0 to 1. The paper does not anneal."""
+
+    def search_space(self) -> Mapping[str, Choices]:
+        """See ``api.Searchable``."""
+        return {
+            "lr": LogUniform(3e-4, 1e-2),
+            "log_variance": Uniform(-12.0, -5.0),
+            "log_variance_lr": LogUniform(3e-4, 1e-2),
+            "anneal": OneOf((0.0, 0.2, 0.5)),
+        }
 
     def fit(self, problem: Problem) -> Posterior:
         """Minimise the mean negative log-likelihood plus KL / N."""
@@ -68,7 +78,7 @@ class Bbb:
             weight = annealing_weight(step, problem.steps, self.anneal) / len(problem.x)
             return likelihood + weight * gaussians.kl(self.prior_scale)
 
-        optimiser = adam(network.parameters(), self.lr)
+        optimiser = adam(network.parameters(), learning_rate(self.lr, problem.steps))
         optimiser.add_param_group({"params": [gaussians.flat_log_variance], "lr": self.log_variance_lr})
         minimise(problem, optimiser, loss)
         return GaussianPosterior(network, gaussians)

@@ -11,7 +11,7 @@ data (see ``bbh_bench.inference.hypernet`` for the reason).
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -19,7 +19,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from bbh_bench.api import Posterior, Problem, Stateful
+from bbh_bench.api import Choices, LogUniform, OneOf, Posterior, Problem, Stateful
 from bbh_bench.errors import BenchWarning
 from bbh_bench.inference.hypernet import Generator, Part, Shapes, layer_wise, single, sliced
 from bbh_bench.inference.kl import Discriminator, nearest_full, nearest_per_weight
@@ -83,6 +83,16 @@ class Bbh:
     """Share of the steps before the KL counts; 5 of 100 epochs for the paper's MNIST."""
     anneal: float = 0.15
     """Share of the steps over which the KL then rises to its full weight; 15 of 100 epochs."""
+
+    def search_space(self) -> Mapping[str, Choices]:
+        """See ``api.Searchable``."""
+        return {
+            "lr": LogUniform(3e-4, 1e-2),
+            "noise": OneOf((1, 8, 64)),
+            "spread": LogUniform(0.2, 1.0),
+            "likelihood_samples": OneOf((1, 3)),
+            "kl_weight": OneOf((0.2, 1.0)),
+        }
 
     def fit(self, problem: Problem) -> Posterior:
         """Minimise the mean negative log-likelihood plus KL / N. Issues ``DeadGeneratorWarning`` if nothing was learned."""

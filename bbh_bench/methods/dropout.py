@@ -4,13 +4,14 @@ In training, every image has its own masks. A sample of the posterior is one mas
 images share it, so that a sample is the same network for the whole batch.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bbh_bench.api import Posterior, PredictFn, Problem
+from bbh_bench.api import Choices, LogUniform, Posterior, PredictFn, Problem, Uniform
 from bbh_bench.errors import ContractError
 from bbh_bench.methods.map import train_map
 
@@ -27,11 +28,16 @@ class Dropout:
 
     name: str = "dropout"
     version: int = 1
-    rate: float = 0.5
-    """Probability of dropping a unit."""
-    lr: float = 1e-3
+    rate: float = 0.25
+    """Probability of dropping a unit. With the usual 0.5, small networks and short budgets underfit (``docs/tuning.md``)."""
+    lr: float | None = None
+    """Learning rate of Adam. None: that of the budget, between 1e-3 and 4e-3 (``bbh_bench.inference.rates``)."""
     prior_scale: float = 1.0
     """Standard deviation of the prior on kernels, as for MAP."""
+
+    def search_space(self) -> Mapping[str, Choices]:
+        """See ``api.Searchable``."""
+        return {"lr": LogUniform(3e-4, 1e-2), "rate": Uniform(0.1, 0.6)}
 
     def fit(self, problem: Problem) -> Posterior:
         """Train as MAP, with new masks for every image and step. Raises ``ContractError`` if the network has no sites."""

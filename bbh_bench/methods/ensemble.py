@@ -5,11 +5,12 @@ batches. Each member uses the whole budget. In the paper's code all members shar
 sees a tenth of every epoch.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
 
-from bbh_bench.api import Method, Posterior, PredictFn, Problem, is_differentiable
+from bbh_bench.api import Choices, Method, Posterior, PredictFn, Problem, Searchable, is_differentiable
 from bbh_bench.inference.side_by_side import plan_of, with_fallback
 from bbh_bench.methods.map import Map, PointPosterior
 
@@ -22,6 +23,11 @@ class Ensemble:
     version: int = 1
     members: int = 5
     base: Method = field(default_factory=Map)
+
+    def search_space(self) -> Mapping[str, Choices]:
+        """See ``api.Searchable``: that of the base method. More members are better at any cost, so that it has no number."""
+        space = self.base.search_space() if isinstance(self.base, Searchable) else {}
+        return {f"base.{name}": choices for name, choices in space.items()}
 
     def fit(self, problem: Problem) -> Posterior:
         """Fit the base method ``members`` times."""

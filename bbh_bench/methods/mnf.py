@@ -13,15 +13,17 @@ weights. The scales and shifts of normalisation layers remain point estimates.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from bbh_bench.api import Posterior, Problem
+from bbh_bench.api import Choices, LogUniform, OneOf, Posterior, Problem, Uniform
 from bbh_bench.inference.flows import flow
 from bbh_bench.inference.kl import gaussian_kl
+from bbh_bench.inference.rates import learning_rate
 from bbh_bench.inference.training import adam, annealing_weight, minimise
 from bbh_bench.inference.weights import WeightPosterior, WeightSamples, sample_gaussian, sampled_layers, with_layers
 
@@ -32,10 +34,11 @@ class Mnf:
 
     name: str = "mnf"
     version: int = 1
-    lr: float = 1e-3
+    lr: float | None = None
+    """Learning rate of all but ``log_std``. None: that of the budget, 1e-3 to 4e-3 (``bbh_bench.inference.rates``)."""
     prior_scale: float = 1.0
     """Standard deviation of the prior on every weight and bias."""
-    log_std: float = -4.5
+    log_std: float = -5.5
     """Initial logarithm of the standard deviation of every weight.
 
     The paper's code has -9. The name of that constant, and its use for biases, call it a log-variance. As a log-deviation
@@ -44,16 +47,25 @@ class Mnf:
     log_std_lr: float = 1.5e-3
     """Learning rate of ``log_std``. The paper uses ``lr`` for these too.
 
-    A step of Adam is at most about its learning rate, however far away the optimum is. The equivalent rate for log-variances
-    is twice this, 3e-3. It can be lower than that of ``bbb``, since z adds to the variance of the weights.
+    A step of Adam is at most about its learning rate, however far away the optimum is. Higher rates let the weights become so
+    uncertain that the network underfits (``docs/tuning.md``).
     """
     max_std: float = 0.5
     """Upper limit of the standard deviation of every weight."""
     flow_steps: int = 2
     flow_hidden: int = 50
     """Hidden units of the flow of q. The flow of r has twice as many."""
-    anneal: float = 0.2
+    anneal: float = 0.0
     """Share of the steps over which the weight of the KL rises from 0 to 1."""
+
+    def search_space(self) -> Mapping[str, Choices]:
+        """See ``api.Searchable``."""
+        return {
+            "lr": LogUniform(3e-4, 1e-2),
+            "log_std": Uniform(-9.0, -3.0),
+            "log_std_lr": LogUniform(3e-4, 1e-2),
+            "anneal": OneOf((0.0, 0.2, 0.5)),
+        }
 
     def fit(self, problem: Problem) -> Posterior:
         """Minimise the mean negative log-likelihood plus KL / N, with a separate z and separate noise for every image.
@@ -72,7 +84,9 @@ class Mnf:
 
         log_stds = [log_std for layer in mnf_layers.values() for log_std in layer.log_std.parameters()]
         others = set(noisy.parameters()) - set(log_stds)
-        optimiser = adam([weight for weight in noisy.parameters() if weight in others], self.lr)
+        optimiser = adam(
+            [weight for weight in noisy.parameters() if weight in others], learning_rate(self.lr, problem.steps)
+        )
         optimiser.add_param_group({"params": log_stds, "lr": self.log_std_lr})
         minimise(problem, optimiser, loss)
         return MnfPosterior(network, mnf_layers)

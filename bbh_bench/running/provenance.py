@@ -17,7 +17,7 @@ import torch
 
 from bbh_bench.records.record import Hardware, Package, Provenance
 
-FOLDERS = ("--records", "--data", "--posteriors", "--plugin")
+FOLDERS = ("--records", "--data", "--posteriors", "--plugin", "--results")
 PACKAGES = (
     "bbh-bench",
     "torch",

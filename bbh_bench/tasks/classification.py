@@ -33,14 +33,16 @@ from bbh_bench.attacks.builtin import ADAPTIVE_L2, ADAPTIVE_LINF, BOUNDARY, FGSM
 from bbh_bench.attacks.minimum_norm import Boundary
 from bbh_bench.attacks.robustness import directions, robustness
 from bbh_bench.attacks.threat_model import threat_model
-from bbh_bench.errors import BenchWarning, ContractError
+from bbh_bench.errors import BenchError, BenchWarning, ContractError
 from bbh_bench.evaluation import classification
-from bbh_bench.evaluation.predictive import predict
+from bbh_bench.evaluation.metrics import nll
+from bbh_bench.evaluation.predictive import decode, predict
 from bbh_bench.evaluation.stored import TEST, ood_prefix, store_labels, store_shift, under
 from bbh_bench.records.identity import describe
 from bbh_bench.tasks.networks import on_device
 from bbh_bench.tasks.shifts import Shift, Shifted
 
+VALIDATION = "validation"
 EVALUATION = 3
 """Raise it when ``evaluate`` or ``score`` could give other scores."""
 
@@ -198,6 +200,15 @@ class LoadedClassification:
         for shift in self.task.shifts:
             arrays |= self._shift(shift, posterior, device, stage)
         return arrays | self._attack(posterior, device, seed, stage)
+
+    def validation_nll(self, posterior: Posterior, device: torch.device, stage: Stage) -> float:
+        """See ``api.Validated``. As many networks are averaged as for the test set."""
+        x, y = self.data.validation
+        if len(x) == 0:
+            raise BenchError(f"Task '{self.task.name}' has no validation images. Choose another task.")
+        with stage("validate", images=len(x)):
+            predicted = predict(posterior.sample(self.task.samples), x, device, self.task.classes)
+        return nll(decode(under(VALIDATION, predicted), VALIDATION), y.numpy())
 
     def _attack(self, posterior: Posterior, device: torch.device, seed: int, stage: Stage) -> Arrays:
         """By all attacks; without gradients, by those that need none, with a warning. Nothing if none is left."""
