@@ -11,7 +11,8 @@ from torch import nn
 from bbh_bench.api import Attack, AttackAlgorithm
 from bbh_bench.attacks.audit import audit
 from bbh_bench.attacks.builtin import BOUNDARY, FGSM, NOISE_LINF, PGD_L2, PGD_LINF, TRANSFER
-from bbh_bench.attacks.evaluate import AttackContext, attacked, gradients_reach_inputs, shared, transferred
+from bbh_bench.attacks.context import AttackContext
+from bbh_bench.attacks.evaluate import attacked, gradients_reach_inputs, shared, transferred
 from bbh_bench.attacks.gradient import Pgd
 from bbh_bench.attacks.minimum_norm import Boundary
 from bbh_bench.attacks.robustness import robustness

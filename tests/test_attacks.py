@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bbh_bench.api import Attack, AttackAlgorithm
+from bbh_bench.attacks.auditing import stronger_variants
 from bbh_bench.attacks.builtin import (
     ATTACKS,
     BOUNDARY,
@@ -23,8 +24,8 @@ from bbh_bench.attacks.builtin import (
     PGD_LINF,
     TRANSFER,
 )
-from bbh_bench.attacks.evaluate import stronger_variants
-from bbh_bench.attacks.gradient import Pgd, PlainPgd, log_odds_against
+from bbh_bench.attacks.gradient import Pgd, PlainPgd
+from bbh_bench.attacks.losses import log_odds_against
 from bbh_bench.attacks.minimum_norm import Boundary, CarliniWagner, DeepFool
 from bbh_bench.attacks.threat_model import craft, distance, scaled_to, threat_model, verify_perturbation
 from bbh_bench.errors import ContractError

@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers import QUICK, TINY
 
-from bbh_bench.attacks.evaluate import AttackContext
+from bbh_bench.attacks.context import AttackContext
 from bbh_bench.attacks.stored_uncertainty import StoredUncertainty, attacked_arrays
 from bbh_bench.attacks.uncertainty import UncertaintyAttack, attacked, change_entropy, log_entropy
 from bbh_bench.attacks.uncertainty_scores import DIRECTIONS, uncertainty_scores

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from bbh_bench.api import Attack, Posterior, PredictFn
+from bbh_bench.attacks.passes import PassCounter
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,10 @@ class AttackerNetworks:
     def __call__(self, x: Tensor) -> Tensor:
         """The logits of the attacker's samples."""
         return self.groups[0](x) if len(self.groups) == 1 else torch.cat([group(x) for group in self.groups])
+
+    def counted(self, counter: PassCounter) -> "AttackerNetworks":
+        """The same networks; their passes are added to those of the counter."""
+        return AttackerNetworks(tuple(map(counter.counted, self.groups)), counter.counted(self.check))
 
     @classmethod
     def of(cls, networks: PredictFn) -> "AttackerNetworks":

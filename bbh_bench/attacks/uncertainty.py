@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bbh_bench.api import Arrays, Posterior, PredictFn, Stage
-from bbh_bench.attacks.evaluate import AttackContext
+from bbh_bench.attacks.context import AttackContext
 from bbh_bench.attacks.passes import PassCounter
 from bbh_bench.attacks.stored_uncertainty import ATTACK, CLEAN, attacked_arrays
 from bbh_bench.attacks.threat_model import scaled

@@ -17,10 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bbh_bench.attacks.builtin import BOUNDARY, FGSM, NOISE_LINF, PAPER_FGSM, PGD_L2, PGD_LINF, TRANSFER
+from bbh_bench.attacks.builtin import ADAPTIVE_L2, ADAPTIVE_LINF, BOUNDARY, FGSM, NOISE_LINF, PAPER_FGSM, TRANSFER
 from bbh_bench.attacks.minimum_norm import Boundary
 from bbh_bench.data import DataFile, TarArchive, stratified
-from bbh_bench.tasks.classification import ClassificationTask, ImageData
+from bbh_bench.tasks.classification import UNCERTAINTY, ClassificationTask, ImageData
 from bbh_bench.tasks.resnet import RESNET_32
 
 CLASSES = 5
@@ -127,12 +127,12 @@ GRID = (0.0, 1 / 255, 2 / 255, 4 / 255, 8 / 255)
 LINF = (2 / 255, 4 / 255, 8 / 255)
 L2 = (0.25, 0.5)
 ATTACKS = (
-    replace(PGD_LINF, images=FEW, epsilons=LINF),
+    replace(ADAPTIVE_LINF, images=FEW, epsilons=LINF),
     replace(FGSM, epsilons=GRID),
     replace(PAPER_FGSM, images=FEW, epsilons=GRID),
     replace(NOISE_LINF, epsilons=LINF),
     replace(TRANSFER, images=FEW, epsilons=LINF),
-    replace(PGD_L2, images=FEW, epsilons=L2),
+    replace(ADAPTIVE_L2, images=FEW, epsilons=L2),
     replace(BOUNDARY, images=FEW, epsilons=L2, algorithm=Boundary(steps=75)),
 )
 
@@ -146,6 +146,7 @@ TASK = ClassificationTask(
     epochs=200,
     batch_size=100,
     attacks=ATTACKS,
+    uncertainty=replace(UNCERTAINTY, images=FEW, epsilons=LINF),
     attacked=500,
     augmentation=CropFlipContrast(),
 )

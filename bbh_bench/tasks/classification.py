@@ -29,10 +29,26 @@ from bbh_bench.api import (
 from bbh_bench.attacks import evaluate as attacks
 from bbh_bench.attacks.access import NO_GRADIENTS, NOT_ATTACKED, REMEDY, without_gradients
 from bbh_bench.attacks.audit import audit
-from bbh_bench.attacks.builtin import ADAPTIVE_L2, ADAPTIVE_LINF, BOUNDARY, FGSM, GRID, NOISE_LINF, PAPER_FGSM, TRANSFER
+from bbh_bench.attacks.builtin import (
+    ADAPTIVE_L2,
+    ADAPTIVE_LINF,
+    BOUNDARY,
+    FGSM,
+    GRID,
+    ITERATED,
+    LINF,
+    NOISE_LINF,
+    PAPER_FGSM,
+    TRANSFER,
+)
+from bbh_bench.attacks.context import AttackContext
 from bbh_bench.attacks.minimum_norm import Boundary
 from bbh_bench.attacks.robustness import directions, robustness
 from bbh_bench.attacks.threat_model import threat_model
+from bbh_bench.attacks.uncertainty import UncertaintyAttack
+from bbh_bench.attacks.uncertainty import attacked as uncertainty_attacked
+from bbh_bench.attacks.uncertainty_scores import DIRECTIONS as UNCERTAINTY_DIRECTIONS
+from bbh_bench.attacks.uncertainty_scores import uncertainty_scores
 from bbh_bench.errors import BenchError, BenchWarning, ContractError
 from bbh_bench.evaluation import classification
 from bbh_bench.evaluation.metrics import nll
@@ -56,6 +72,8 @@ ATTACKS = (
     replace(BOUNDARY, epsilons=(1.0, 2.0), algorithm=Boundary(steps=150)),
 )
 """The attacks of a task that names none of its own, sized for MNIST: ``docs/threat-model.md`` explains the numbers."""
+UNCERTAINTY = UncertaintyAttack(epsilons=LINF, images=ITERATED)
+"""The attack on the uncertainty of such a task."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +115,8 @@ class ClassificationTask:
     attacks: tuple[Attack, ...] = ATTACKS
     extra_attacks: tuple[Attack, ...] = ()
     """Attacks that a run adds. They are not part of the task's definition."""
+    uncertainty: UncertaintyAttack | None = UNCERTAINTY
+    """The attack on the uncertainty of test and OOD images, for posteriors with gradients. None: none."""
     samples: int = 100
     """Networks in the predictive distribution."""
     attacked: int = 1000
@@ -133,6 +153,7 @@ class ClassificationTask:
                 "attacked": self.attacked,
                 "bounds": list(self.bounds),
                 "shifts": [describe(shift) for shift in self.shifts],
+                "uncertainty": None if self.uncertainty is None else describe(self.uncertainty),
             },
             attacks=self.attacks,
             extra_attacks=self.extra_attacks,
@@ -154,8 +175,12 @@ class ClassificationTask:
         metrics = list(metrics)
         scores, curves = classification.score(arrays, metrics)
         under_attack, attack_curves = robustness(arrays)
+        of_uncertainty, uncertainty_curves = uncertainty_scores(arrays)
         better = {metric.name: metric.better for metric in metrics} | directions(under_attack)
-        return Scored(scores | under_attack, curves | attack_curves, better, audit(arrays))
+        better |= UNCERTAINTY_DIRECTIONS if of_uncertainty else {}
+        return Scored(
+            scores | under_attack | of_uncertainty, curves | attack_curves | uncertainty_curves, better, audit(arrays)
+        )
 
 
 @dataclass(frozen=True)
@@ -214,7 +239,8 @@ class LoadedClassification:
         """By all attacks; without gradients, by those that need none, with a warning. Nothing if none is left."""
         x, y = self.data.test
         all_attacks = [*self.task.attacks, *self.task.extra_attacks]
-        if not (is_differentiable(posterior) and attacks.gradients_reach_inputs(posterior, x[:1].to(device))):
+        gradients = is_differentiable(posterior) and attacks.gradients_reach_inputs(posterior, x[:1].to(device))
+        if not gradients:
             all_attacks = without_gradients(all_attacks)
             text = NO_GRADIENTS if all_attacks else NOT_ATTACKED
             if is_differentiable(posterior):
@@ -224,9 +250,11 @@ class LoadedClassification:
         if not all_attacks:
             return {}
         task = self.task
-        context = attacks.AttackContext(x, y, task.classes, task.bounds, task.samples, task.attacked, device)
+        context = AttackContext(x, y, task.classes, task.bounds, task.samples, task.attacked, device)
         problem = partial(self.problem, device)
         arrays = attacks.attacked(context, posterior, all_attacks, problem, seed, stage)
+        if gradients and task.uncertainty is not None:
+            arrays |= uncertainty_attacked(context, posterior, self.data.ood, task.uncertainty, stage)
         return arrays | attacks.shared(context, task.attacks)
 
     def _shift(self, shift: Shift, posterior: Posterior, device: torch.device, stage: Stage) -> Arrays:
