@@ -26,6 +26,8 @@ from bbh_bench.evaluation.stored import under
 
 ATTACK = "uncertainty"
 """Name of the attack in keys, stages and scores."""
+TEST = "test"
+"""Name of the set of test images in keys."""
 CLEAN = 0.0
 """Epsilon of images without perturbation."""
 
@@ -61,7 +63,7 @@ class StoredUncertainty:
 
     def test(self) -> list[Predictions]:
         """Of the attacked test images, at each epsilon."""
-        return self._read("test")
+        return self._read(TEST)
 
     def ood(self, name: str) -> list[Predictions]:
         """Of the attacked images of an OOD set, at each epsilon."""

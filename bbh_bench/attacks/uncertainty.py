@@ -15,7 +15,7 @@ from torch import Tensor
 from bbh_bench.api import Arrays, Posterior, PredictFn, Stage
 from bbh_bench.attacks.context import AttackContext
 from bbh_bench.attacks.passes import PassCounter
-from bbh_bench.attacks.stored_uncertainty import ATTACK, CLEAN, attacked_arrays
+from bbh_bench.attacks.stored_uncertainty import ATTACK, CLEAN, TEST, attacked_arrays
 from bbh_bench.attacks.threat_model import scaled
 from bbh_bench.data import stratified
 from bbh_bench.evaluation.predictive import chunk_size, log_mean_softmax, predict
@@ -25,6 +25,8 @@ FIRST_STEP = 0.5
 DECAY = 0.75
 """Factor of earlier gradients at each step. Their sum, each divided by its own size, has less noise than that of one sample of
 networks (momentum: Dong et al. 2018, arXiv 1710.06081)."""
+HIGH, LOW = 1.0, -1.0
+"""Whether an image is to look uncertain or certain."""
 SMALL = 1e-4
 """Below it, log(1 + s) / s is replaced by the first terms of its series."""
 
@@ -39,7 +41,7 @@ class UncertaintyAttack:
     """Number of test images, stratified by class, and of images of each OOD set; all if there are fewer."""
     ood: tuple[str, ...] | None = None
     """Names of the OOD sets that are attacked. None: all."""
-    steps: int = 20
+    steps: int = 15
     """Gradient steps at each epsilon."""
     samples: int = 16
     """Networks that the attacker samples for each step, and networks by which it chooses the best of its images."""
@@ -62,18 +64,17 @@ def attacked(
     not be compared, since samples of few networks shift the entropies of all images together. The posterior must pass
     ``evaluate.gradients_reach_inputs``.
     """
-    clean = {"test": (context.x, stratified(context.y, settings.images))}
+    clean = {TEST: (context.x, stratified(context.y, settings.images))}
     for name, images in settings.chosen(ood).items():
         clean[f"ood/{name}"] = images, stratified(torch.zeros(len(images)), settings.images)
     sets = {name: images[index] for name, (images, index) in clean.items()}
-    perturbed = {}
-    for name, images in sets.items():
-        with stage(f"attack/{ATTACK}/{name}", images=len(images)):
-            towards, counter = 1 if name == "test" else -1, PassCounter()
-            perturbed[name] = change_entropy(
-                posterior, images, towards, settings, context.bounds, context.device, counter
-            )
-            stage.count(f"{ATTACK}/{name}", counter.forward, counter.backward, len(images))
+    towards = torch.cat([torch.full((len(images),), HIGH if name == TEST else LOW) for name, images in sets.items()])
+    with stage(f"attack/{ATTACK}", images=len(towards)):
+        counter, together = PassCounter(), torch.cat(list(sets.values()))
+        found = change_entropy(posterior, together, towards, settings, context.bounds, context.device, counter)
+        stage.count(ATTACK, counter.forward, counter.backward, len(towards))
+    parts = [images.split([len(images) for images in sets.values()]) for images in found]
+    perturbed = {name: [part[k] for part in parts] for k, name in enumerate(sets)}
     with stage(f"evaluate/{ATTACK}", images=sum(map(len, sets.values())) * (1 + len(settings.epsilons))):
         networks = posterior.sample(context.samples)
         predictions = {
@@ -87,15 +88,16 @@ def attacked(
 def change_entropy(
     posterior: Posterior,
     x: Tensor,
-    towards: int,
+    towards: Tensor,
     settings: UncertaintyAttack,
     bounds: tuple[float, float],
     device: torch.device,
     counter: PassCounter | None = None,
 ) -> list[Tensor]:
-    """Images whose predictive entropy is as high (``towards`` = 1) or as low (-1) as the attack makes it.
+    """Images whose predictive entropy is as high or as low as the attack makes it.
 
-    ``x`` ``[N, ...]`` are on the CPU, and so are the results, one ``[N, ...]`` for each epsilon. They are within the L-infinity
+    ``towards`` ``[N]`` is ``HIGH`` or ``LOW`` for each image; all images get the same networks at each step. ``x`` ``[N, ...]``
+    are on the CPU, and so are the results, one ``[N, ...]`` for each epsilon. They are within the L-infinity
     ball and the bounds. The entropies of an image at increasing epsilons are monotone for the networks by which the attacker
     chooses. These are sampled once and never attacked. ``counter`` counts the passes.
     """
@@ -104,7 +106,7 @@ def change_entropy(
     def sample() -> PredictFn:
         return counter.counted(posterior.sample(settings.samples))
 
-    search = _Search(sample, x.to(device), towards, settings.steps, bounds)
+    search = _Search(sample, x.to(device), towards.to(device), settings.steps, bounds)
     found, previous = [], 0.0
     for epsilon in settings.epsilons:
         if previous:
@@ -137,7 +139,7 @@ class _Search:
     """The best images so far, ``[N, ...]`` on the attacked device, and the steps that improve them."""
 
     def __init__(
-        self, sample: Callable[[], PredictFn], x: Tensor, towards: int, steps: int, bounds: tuple[float, float]
+        self, sample: Callable[[], PredictFn], x: Tensor, towards: Tensor, steps: int, bounds: tuple[float, float]
     ) -> None:
         self.best = x.clone()
         self._sample = sample
@@ -152,11 +154,12 @@ class _Search:
         """Take all steps at one epsilon. All images of a step get the same networks."""
         images = self.best.clone() if from_best else self._random(epsilon)
         total = torch.zeros_like(images)
+        direction = self._towards.view(-1, *[1] * (images.dim() - 1))
         for step in range(self._steps):
             networks = self._sample()
-            size = self._towards * FIRST_STEP * epsilon * (1 - step / self._steps)
+            size = FIRST_STEP * epsilon * (1 - step / self._steps)
             total = DECAY * total + torch.cat([_gradient(networks, part) for part in self._chunks(images)])
-            images = self._projected(images + size * total.sign(), epsilon)
+            images = self._projected(images + size * direction * total.sign(), epsilon)
         self.keep_best(images)
 
     def rescaled(self, factor: float) -> Tensor:
