@@ -20,7 +20,13 @@ def compare(benchmark):
     """``compare(ours, theirs, goal)``: the median ratio of CPU times, beside its goal; shown, and never a failure."""
 
     def measured(
-        ours: Callable[[], object], theirs: Callable[[], object], goal: float, rounds: int = 7, warm: int = 2
+        ours: Callable[[], object],
+        theirs: Callable[[], object],
+        goal: float,
+        rounds: int = 7,
+        warm: int = 2,
+        row: str = "",
+        against: str = "",
     ) -> float:
         for _ in range(warm):
             ours(), theirs()
@@ -32,14 +38,16 @@ def compare(benchmark):
             theirs()
             ratios.append((middle - start) / (time.process_time() - middle))
         benchmark.pedantic(ours, rounds=3)
-        return note(benchmark, statistics.median(ratios), goal, f"[{min(ratios):.3g} - {max(ratios):.3g}]")
+        return note(
+            benchmark, statistics.median(ratios), goal, f"[{min(ratios):.3g} - {max(ratios):.3g}]", row, against
+        )
 
     return measured
 
 
-def note(benchmark, ratio: float, goal: float, spread: str = "") -> float:
-    """Keep a figure and its goal with the benchmark, and for the summary."""
-    benchmark.extra_info.update(ratio=ratio, goal=goal)
+def note(benchmark, ratio: float, goal: float, spread: str = "", row: str = "", against: str = "") -> float:
+    """Keep a figure and its goal with the benchmark, and for the summary. ``row`` and ``against`` are for the table."""
+    benchmark.extra_info.update(ratio=ratio, goal=goal, spread=spread, row=row or benchmark.name, against=against)
     verdict = "reached" if ratio <= goal else "MISSED"
     _LINES.append(f"{benchmark.name}: {ratio:.3g} {spread} goal <= {goal:g}: {verdict}")
     return ratio

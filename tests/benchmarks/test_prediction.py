@@ -1,11 +1,18 @@
 """The predictive distribution with frozen masks and weights against plain loops."""
 
+import pytest
 import torch
 from torch import nn
 
+from bbh_bench.api import Categorical, Problem
 from bbh_bench.evaluation.predictive import predict
 from bbh_bench.inference.weights import WeightPosterior
-from bbh_bench.methods.dropout import DropoutPosterior, with_sites
+from bbh_bench.methods.bbb import Bbb
+from bbh_bench.methods.bbh import SINGLE, SLICED, Bbh
+from bbh_bench.methods.dropout import Dropout, DropoutPosterior, with_sites
+from bbh_bench.methods.ensemble import Ensemble
+from bbh_bench.methods.map import Map
+from bbh_bench.methods.mnf import Mnf
 from bbh_bench.tasks.networks import lenet
 
 CPU = torch.device("cpu")
@@ -43,3 +50,19 @@ def test_sampled_weights_against_a_loop_over_networks(compare):
     networks = WeightPosterior(network, sample_weights, 0).sample(SAMPLES)
     others = [plain(dropout=False) for _ in range(SAMPLES)]
     compare(lambda: predict(networks, x, CPU, 10), lambda: loop(others, x), goal=1 / 1.8)
+
+
+METHODS = [Map(), Ensemble(), Dropout(), Bbb(), Mnf(), SINGLE, SLICED, Bbh()]
+
+
+@pytest.mark.filterwarnings("ignore:method 'bbh")  # one step learns nothing
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_prediction_of_every_method_against_a_loop_over_networks(method, compare):
+    """As many networks in the loop as the method samples: one for a point estimate, five members of an ensemble."""
+    x, y = torch.rand(128, 1, 28, 28), torch.randint(10, (128,))
+    posterior = method.fit(Problem(x, y, lenet, Categorical(10), epochs=1, batch_size=128))
+    networks, images = posterior.sample(SAMPLES), torch.rand(200, 1, 28, 28)
+    others = [plain(dropout=method.name == "dropout") for _ in range(len(networks(images[:1])))]
+    row, against = f"prediction of {method.name}", "a loop over plain networks"
+    ours, theirs = lambda: predict(networks, images, CPU, 10), lambda: loop(others, images)
+    compare(ours, theirs, goal=1 / 1.8, rounds=3, warm=1, row=row, against=against)
