@@ -15,7 +15,15 @@ from bbh_bench.running.provenance import provenance
 from bbh_bench.tasks import digits5
 
 TINY = replace(
-    digits5.TASK, name="tiny", title="a tiny task", version=1, epochs=3, samples=4, attacked=40, attacks=(FGSM,)
+    digits5.TASK,
+    name="tiny",
+    title="a tiny task",
+    version=1,
+    epochs=3,
+    samples=4,
+    attacked=40,
+    attacks=(FGSM,),
+    uncertainty=None,
 )
 QUICK = Map(name="quick", lr=0.01)
 

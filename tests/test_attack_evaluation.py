@@ -1,4 +1,4 @@
-"""Evaluation under attack: against an attack written here with autograd only; surrogates; posteriors without gradients."""
+"""Evaluation under attack: surrogates, worst cases, and posteriors without gradients."""
 
 from dataclasses import dataclass, replace
 
@@ -36,45 +36,6 @@ def digits5():
 @pytest.fixture(scope="module")
 def context(digits5):
     return AttackContext(*digits5.data.test, classes=5, bounds=(0.0, 1.0), samples=100, attacked=1000, device=CPU)
-
-
-def independent_attack(posterior, x, y, epsilon, samples=16, steps=100, restarts=5):
-    """Projected gradient descent on the cross-entropy of the mean softmax, with autograd only: the worst of five runs."""
-    networks = posterior.sample(samples)
-    worst, best = torch.full((len(x),), -torch.inf), x.clone()
-    for _ in range(restarts):
-        moved = x + epsilon * (2 * torch.rand_like(x) - 1)
-        for step in range(steps):
-            leaf = moved.clamp(0, 1).requires_grad_()
-            mean = networks(leaf).double().softmax(-1).mean(0)
-            loss = -mean[torch.arange(len(x)), y].log()
-            (gradient,) = torch.autograd.grad(loss.sum(), leaf)
-            rate = epsilon * (0.1 if step < 60 else 0.02)
-            moved = x + (leaf.detach() + rate * gradient.sign() - x).clamp(-epsilon, epsilon)
-        with torch.no_grad():
-            moved = moved.clamp(0, 1)
-            loss = -networks(moved).double().softmax(-1).mean(0)[torch.arange(len(x)), y].log()
-            better = loss > worst
-            worst[better], best[better] = loss[better].float(), moved[better]
-    return best
-
-
-@pytest.mark.parametrize("method", [Map(), Bbb()], ids=lambda method: method.name)
-def test_an_independent_attack_finds_no_more_than_two_points_more(digits5, method):
-    """On a hundred test images of digits5, at each epsilon of the worst case, evaluated on a hundred fresh samples."""
-    seed_everything(0, "fit")
-    posterior = method.fit(digits5.problem(CPU))
-    arrays = digits5.evaluate(posterior, CPU, 0, Stages(0, CPU))
-    curve = robustness(arrays)[1]["robust/linf"]
-    x, y = digits5.data.test
-    chosen = stratified(y, 100)
-    assert arrays["robust/linf/index"].tolist() == chosen.tolist()
-    for epsilon, accuracy in zip(curve["epsilon"][1:], curve["accuracy"][1:], strict=True):
-        seed_everything(1, epsilon)
-        images = independent_attack(posterior, x[chosen], y[chosen], epsilon)
-        with torch.no_grad():
-            predicted = posterior.sample(100)(images).softmax(-1).mean(0).argmax(1)
-        assert (predicted == y[chosen]).double().mean() >= accuracy - 0.02
 
 
 class CountingMap(Map):

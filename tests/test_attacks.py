@@ -11,22 +11,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bbh_bench.api import Attack, AttackAlgorithm
+from bbh_bench.attacks.adaptive import Adaptive, Phase
 from bbh_bench.attacks.auditing import stronger_variants
 from bbh_bench.attacks.builtin import (
+    ADAPTIVE_L2,
+    ADAPTIVE_LINF,
     ATTACKS,
     BOUNDARY,
     CARLINI_WAGNER_L2,
     DEEPFOOL_L2,
     FGSM,
+    FMN_LINF,
     NOISE_LINF,
     PAPER_FGSM,
     PGD_L2,
     PGD_LINF,
+    SQUARE_LINF,
     TRANSFER,
 )
 from bbh_bench.attacks.gradient import Pgd, PlainPgd
 from bbh_bench.attacks.losses import log_odds_against
-from bbh_bench.attacks.minimum_norm import Boundary, CarliniWagner, DeepFool
+from bbh_bench.attacks.minimum_norm import Boundary, CarliniWagner, DeepFool, FastMinimumNorm
+from bbh_bench.attacks.square import Square
 from bbh_bench.attacks.threat_model import craft, distance, scaled_to, threat_model, verify_perturbation
 from bbh_bench.errors import ContractError
 from bbh_bench.records.identity import describe
@@ -76,12 +82,18 @@ def test_fgsm_reaches_the_worst_case_of_a_linear_two_class_model():
     assert torch.allclose(lowered, 0.2 * w.abs().sum().expand(50), atol=1e-5)
 
 
+SHORT = Adaptive(phases=(Phase("log-odds", 2), Phase("margin", 2, groups=2)), targets=1, target_steps=2, restarts=2)
 QUICK = [
     FGSM,
+    FMN_LINF,
     NOISE_LINF,
     PAPER_FGSM,
     replace(PGD_LINF, algorithm=Pgd(steps=5)),
     replace(PGD_L2, algorithm=Pgd(steps=5, restarts=2)),
+    replace(ADAPTIVE_LINF, algorithm=SHORT, samples=8),
+    replace(ADAPTIVE_L2, algorithm=SHORT, samples=8),
+    replace(FMN_LINF, algorithm=FastMinimumNorm(steps=5)),
+    replace(SQUARE_LINF, algorithm=Square(steps=5)),
     replace(TRANSFER, algorithm=PlainPgd(steps=3)),
     replace(DEEPFOOL_L2, algorithm=DeepFool(steps=5)),
     replace(CARLINI_WAGNER_L2, algorithm=CarliniWagner(searches=2, steps=5)),
@@ -156,7 +168,7 @@ def test_an_attack_that_leaves_out_an_epsilon_is_refused(samples):
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
 def test_an_algorithm_refuses_a_norm_that_it_does_not_support(attack):
     other = "l2" if attack.norm == "linf" else "linf"
-    if isinstance(attack.algorithm, Pgd | PlainPgd):
+    if isinstance(attack.algorithm, Pgd | PlainPgd | Adaptive | FastMinimumNorm):
         assert callable(attack.algorithm.foolbox(other))
     else:
         with pytest.raises(ContractError, match=f"'{attack.norm}', not '{other}'"):
@@ -248,8 +260,12 @@ def as_networks(weight):
     return lambda x: (x.flatten(1) @ weight.T).unsqueeze(0)
 
 
-@pytest.mark.parametrize(("attack", "dual"), [(PGD_LINF, 1), (PGD_L2, 2)], ids=["linf", "l2"])
-def test_pgd_finds_every_adversarial_example_that_the_closed_form_says_exists(linear, attack, dual):
+@pytest.mark.parametrize(
+    ("attack", "dual"),
+    [(PGD_LINF, 1), (PGD_L2, 2), (ADAPTIVE_LINF, 1), (ADAPTIVE_L2, 2)],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_iterated_attacks_find_every_adversarial_example_that_the_closed_form_says_exists(linear, attack, dual):
     """Up to 3 % of epsilon: cross-entropy leads to the likeliest class, whose boundary is nearly always the nearest."""
     weight, x, y = linear
     needed = smallest(weight, x, y, dual)
@@ -404,8 +420,18 @@ def test_a_stronger_pgd_has_more_of_one_thing_each():
     assert variants["draws"].samples == 64
 
 
-def test_only_pgd_has_stronger_variants():
-    assert [attack.name for attack in ATTACKS if attack.algorithm.stronger()] == ["pgd-linf", "pgd-l2"]
+def test_a_stronger_adaptive_attack_has_more_of_one_thing_each():
+    variants = stronger_variants(ADAPTIVE_LINF, 0.1)
+    assert list(variants) == ["iterations", "restarts", "losses", "outside", "draws"]
+    assert [phase.steps for phase in variants["iterations"].algorithm.phases] == [25, 75, 50]
+    assert variants["restarts"].algorithm.restarts == 2
+    assert {phase.loss for phase in variants["losses"].algorithm.phases}.isdisjoint({"log-odds", "margin"})
+    assert (variants["outside"].samples, variants["iterations"].samples, variants["draws"].samples) == (16, 256, 1024)
+
+
+def test_which_attacks_have_stronger_variants():
+    named = [attack.name for attack in ATTACKS if attack.algorithm.stronger()]
+    assert named == ["adaptive-linf", "adaptive-l2", "pgd-linf", "pgd-l2"]
 
 
 def test_an_uncertain_predictor_is_attacked_as_well(linear):

@@ -9,20 +9,27 @@ import torch
 from helpers import TINY
 
 from bbh_bench.attacks.audit import audit, difference
-from bbh_bench.attacks.builtin import BOUNDARY, FGSM, NOISE_LINF, PGD_L2, PGD_LINF, TRANSFER
-from bbh_bench.attacks.minimum_norm import Boundary
+from bbh_bench.attacks.builtin import (
+    ADAPTIVE_L2,
+    ADAPTIVE_LINF,
+    FGSM,
+    NOISE_LINF,
+    PGD_LINF,
+    SQUARE_LINF,
+    TRANSFER,
+)
 from bbh_bench.errors import BenchWarning
 from bbh_bench.methods.map import Map
 from bbh_bench.running.stages import Stages
 from bbh_bench.tasks.digits5 import TASK
 
 ATTACKS = (
-    replace(PGD_LINF, epsilons=(0.1, 0.2)),
+    replace(ADAPTIVE_LINF, epsilons=(0.1, 0.2)),
     replace(FGSM, epsilons=(0.0, 0.1, 0.2)),
     replace(NOISE_LINF, epsilons=(0.1, 0.2)),
     replace(TRANSFER, epsilons=(0.1, 0.2)),
-    replace(PGD_L2, epsilons=(0.75,)),
-    replace(BOUNDARY, epsilons=(0.75,), algorithm=Boundary(steps=75)),
+    replace(ADAPTIVE_L2, epsilons=(0.75,)),
+    replace(SQUARE_LINF, epsilons=(0.1, 0.2)),
 )
 
 
@@ -35,14 +42,15 @@ UNITS = {
     "more_steps": "points",
     "more_restarts": "points",
     "more_samples": "points",
+    "other_losses": "points",
+    "outside_attack": "points",
     "gradients": "%",
-    "fresh_samples": "points",
 }
 
 
 @pytest.fixture(scope="module")
 def loaded():
-    task = replace(TINY, epochs=20, attacked=100, samples=8, attacks=ATTACKS)
+    task = replace(TINY, epochs=20, attacked=60, samples=8, attacks=ATTACKS)
     return task.load("")
 
 
@@ -157,3 +165,10 @@ def test_differences_of_accuracy_by_hand():
     points, error = difference(first, second)
     assert points == pytest.approx(3)
     assert error == pytest.approx(7**0.5)
+
+
+def test_the_audit_of_projected_gradient_descent_has_the_items_that_older_records_have(loaded, network):
+    checks = audited(replace(loaded.task, attacks=(replace(PGD_LINF, epsilons=(0.1,)), FGSM)).load(""), network, noise)
+    assert set(UNITS) - set(checks) == {"other_losses", "outside_attack"}
+    assert set(checks) - set(UNITS) == {"fresh_samples"}
+    assert checks["more_samples"].limit >= 5

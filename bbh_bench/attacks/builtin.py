@@ -7,6 +7,7 @@ from bbh_bench.attacks.adaptive import Adaptive
 from bbh_bench.attacks.baselines import Noise, PaperFgsm
 from bbh_bench.attacks.gradient import Fgsm, Pgd, PlainPgd
 from bbh_bench.attacks.minimum_norm import Boundary, CarliniWagner, DeepFool, FastMinimumNorm
+from bbh_bench.attacks.square import Square
 from bbh_bench.methods.map import Map
 
 PAPER_GRID = tuple(step / 20 for step in range(9))
@@ -41,6 +42,16 @@ FMN_LINF = Attack(name="fmn-linf", version=1, norm="linf", epsilons=LINF, algori
 BOUNDARY = Attack(
     name="boundary", version=2, norm="l2", epsilons=L2, algorithm=Boundary(), access="black", images=ITERATED
 )
+SQUARE_LINF = Attack(
+    name="square-linf",
+    version=1,
+    norm="linf",
+    epsilons=LINF,
+    algorithm=Square(steps=100),
+    samples=8,
+    access="black",
+    images=ITERATED,
+)
 TRANSFER = Attack(
     name="transfer",
     version=1,
@@ -61,6 +72,6 @@ PAPER_FGSM = Attack(name="paper-fgsm", version=1, norm="linf", epsilons=PAPER_GR
 sample is computed through the stack of all."""
 
 ATTACKS = (
-    ADAPTIVE_LINF, ADAPTIVE_L2, FGSM, PGD_LINF, PGD_L2, FMN_LINF, DEEPFOOL_L2, CARLINI_WAGNER_L2, BOUNDARY, TRANSFER,
-    NOISE_LINF, PAPER_FGSM,
+    ADAPTIVE_LINF, ADAPTIVE_L2, FGSM, PGD_LINF, PGD_L2, FMN_LINF, DEEPFOOL_L2, CARLINI_WAGNER_L2, BOUNDARY, SQUARE_LINF,
+    TRANSFER,    NOISE_LINF, PAPER_FGSM,
 )  # fmt: skip

@@ -17,6 +17,7 @@ DIRECTIONS: dict[str, Direction] = {
     "degradation": "lower",
     "median_distance": "higher",
     "accuracy": "higher",
+    "known_accuracy": "higher",
 }
 """Which values are better, by the last part of a score's name up to ``@``."""
 
@@ -32,7 +33,8 @@ def robustness(arrays: Arrays) -> tuple[Scores, Curves]:
 
     Every curve has ``robust_accuracy_auc`` and ``degradation``. An attack that minimises has ``median_distance``, the median
     size of the smallest perturbation that is misclassified, if it is finite. A worst case has ``accuracy@<epsilon>``, its
-    accuracy at the middle one of the positive epsilons. A norm in which nothing was attacked has no worst case.
+    accuracy at the middle one of the positive epsilons, and ``known_accuracy@<epsilon>`` if an attack was run on known
+    networks. A norm in which nothing was attacked has no worst case.
     """
     scores: Scores = {}
     curves: Curves = {}
@@ -52,6 +54,10 @@ def robustness(arrays: Arrays) -> tuple[Scores, Curves]:
         middle = (len(shared.epsilons) - 1) // 2
         score = f"robust/{shared.norm}/accuracy@{shared.epsilons[middle]:g}"
         scores[score] = curve["accuracy"][1 + middle]  # the curve starts at epsilon 0
+        if "known_accuracy" in curve:
+            scores[f"robust/{shared.norm}/known_accuracy@{shared.epsilons[middle]:g}"] = curve["known_accuracy"][
+                1 + middle
+            ]
     return scores, curves
 
 
@@ -94,18 +100,28 @@ def worst_case(shared: StoredWorstCase, attacks: Iterable[StoredAttack]) -> dict
     """Accuracy where an image counts as correct only if no attack misclassified it, at that epsilon or a smaller one.
 
     Images and epsilons are fixed by the task, so that one more attack can only lower the curve. An attack that was not run on
-    an image did not misclassify it.
+    an image did not misclassify it. ``known_accuracy``, if an attack was run on known networks, is the same on these.
     """
+    attacks = list(attacks)
     epsilons = [0.0, *shared.epsilons]
-    smallest = np.full(len(shared.index), np.inf)
-    for attack in attacks:
-        _, ours, theirs = np.intersect1d(shared.index, attack.index, assume_unique=True, return_indices=True)
-        smallest[ours] = np.minimum(smallest[ours], attack.smallest_misclassified[theirs])
+    smallest = _smallest(shared, ((attack.index, attack.smallest_misclassified) for attack in attacks))
     accuracy = [float(np.mean(smallest > epsilon)) for epsilon in epsilons]
     low, high = intervals(accuracy, len(shared.index))
-    return {"epsilon": epsilons, "accuracy": accuracy, "accuracy_low": low, "accuracy_high": high} | {
-        "images": [len(shared.index)] * len(epsilons)
-    }
+    curve = {"epsilon": epsilons, "accuracy": accuracy, "accuracy_low": low, "accuracy_high": high}
+    known = [(attack.index, sizes) for attack in attacks if (sizes := attack.smallest_known) is not None]
+    if known:
+        smallest = _smallest(shared, known)
+        curve["known_accuracy"] = [float(np.mean(smallest > epsilon)) for epsilon in epsilons]
+    return curve | {"images": [len(shared.index)] * len(epsilons)}
+
+
+def _smallest(shared: StoredWorstCase, attacks: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Smallest size ``[N]`` over attacks, which are given by their images and the sizes of these."""
+    smallest = np.full(len(shared.index), np.inf)
+    for index, sizes in attacks:
+        _, ours, theirs = np.intersect1d(shared.index, index, assume_unique=True, return_indices=True)
+        smallest[ours] = np.minimum(smallest[ours], sizes[theirs])
+    return smallest
 
 
 def robust_accuracy_auc(epsilons: list[float], accuracy: list[float]) -> float:

@@ -9,8 +9,9 @@ key, under ``attack/<name>/``  shape        meaning
 ``labels``                     ``[N]``      labels of the attacked images
 ``index``                      ``[N]``      their positions in the test set
 ``epsilons``                   ``[E]``      those of the attack
-``own``                        ``[E, N]``   predicted classes on the attacker's samples; of an adaptive attack: on known
-                                            samples, when it goes on against these
+``own``                        ``[E, N]``   predicted classes on the attacker's samples
+``known``                      ``[E, N]``   attacks with ``checks``: predicted classes on known samples, when the attack has
+                                            gone on against these; ``own`` is the same
 ``moved``                      ``[E, N]``   mean absolute perturbation of the pixels
 ``<k>/log_odds``               ``[N, K]``   predictions of fresh samples at the k-th epsilon, as
 ``<k>/mutual_information``     ``[N]``      ``evaluation.predictive.predict`` returns them
@@ -74,6 +75,7 @@ def attack_arrays(
         "index": _uint32(index),
         "epsilons": np.array(attack.epsilons),
         "own": attacker_classes,
+        **({"known": attacker_classes} if attack.algorithm.checks else {}),
         "moved": mean_perturbation.numpy().astype(np.float32),
     }
     for k, predicted in enumerate(predictions):
@@ -162,6 +164,12 @@ class StoredAttack:
         """Whether the class that the attacker's samples predict is correct ``[E, N]``."""
         return np.asarray(self._get("own") == self.labels)
 
+    @property
+    def known_correct(self) -> np.ndarray | None:
+        """Whether the class that known samples predict is correct ``[E, N]``. None if the attack was not run on them."""
+        key = f"attack/{self.name}/known"
+        return np.asarray(self.arrays[key] == self.labels) if key in self.arrays else None
+
     @cached_property
     def clean(self) -> Predictions:
         """Predictions for the same images without perturbation, from the test set."""
@@ -183,14 +191,22 @@ class StoredAttack:
 
         An attack that minimises is also evaluated at the sizes that it found. 0 where the clean image is misclassified.
         """
-        sizes = [
-            np.where(correct, np.inf, epsilon) for epsilon, correct in zip(self.epsilons, self.correct, strict=True)
-        ]
+        smallest = _smallest_incorrect(self, self.correct)
         if self.minimises:
             correct = self._get("stretch/fresh") == self.labels
-            sizes += list(np.where(correct, np.inf, self._get("stretch/size")))
-        sizes.append(np.where(self.clean_correct, np.inf, 0.0))
-        return np.min(sizes, axis=0)
+            smallest = np.min([smallest, *np.where(correct, np.inf, self._get("stretch/size"))], axis=0)
+        return smallest
+
+    @property
+    def smallest_known(self) -> np.ndarray | None:
+        """The same for known samples, at the attack's epsilons. None if the attack was not run on them."""
+        return None if self.known_correct is None else _smallest_incorrect(self, self.known_correct)
+
+
+def _smallest_incorrect(attack: StoredAttack, correct: np.ndarray) -> np.ndarray:
+    """Smallest epsilon at which images are misclassified ``[N]``: 0 without perturbation, infinity if at none."""
+    sizes = [np.where(right, np.inf, epsilon) for epsilon, right in zip(attack.epsilons, correct, strict=True)]
+    return np.min([*sizes, np.where(attack.clean_correct, np.inf, 0.0)], axis=0)
 
 
 def stored_attacks(arrays: Arrays) -> dict[str, StoredAttack]:

@@ -50,6 +50,8 @@ class _Predictive(nn.Module):
         self.networks = networks
 
     def forward(self, x: Tensor) -> Tensor:
+        if not x.requires_grad:
+            x = x.clone()  # networks without gradients could change their inputs, and with them the attacked images
         return log_mean_softmax(self.networks(x))
 
 

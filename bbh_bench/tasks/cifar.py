@@ -17,8 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bbh_bench.attacks.builtin import ADAPTIVE_L2, ADAPTIVE_LINF, BOUNDARY, FGSM, NOISE_LINF, PAPER_FGSM, TRANSFER
-from bbh_bench.attacks.minimum_norm import Boundary
+from bbh_bench.attacks.builtin import ADAPTIVE_L2, ADAPTIVE_LINF, FGSM, NOISE_LINF, PAPER_FGSM, SQUARE_LINF, TRANSFER
 from bbh_bench.data import DataFile, TarArchive, stratified
 from bbh_bench.tasks.classification import UNCERTAINTY, ClassificationTask, ImageData
 from bbh_bench.tasks.resnet import RESNET_32
@@ -133,7 +132,7 @@ ATTACKS = (
     replace(NOISE_LINF, epsilons=LINF),
     replace(TRANSFER, images=FEW, epsilons=LINF),
     replace(ADAPTIVE_L2, images=FEW, epsilons=L2),
-    replace(BOUNDARY, images=FEW, epsilons=L2, algorithm=Boundary(steps=75)),
+    replace(SQUARE_LINF, images=FEW, epsilons=LINF),
 )
 
 TASK = ClassificationTask(
@@ -146,7 +145,7 @@ TASK = ClassificationTask(
     epochs=200,
     batch_size=100,
     attacks=ATTACKS,
-    uncertainty=replace(UNCERTAINTY, images=FEW, epsilons=LINF),
+    uncertainty=replace(UNCERTAINTY, images=FEW, epsilons=(1 / 255, 2 / 255, 4 / 255)),
     attacked=500,
     augmentation=CropFlipContrast(),
 )

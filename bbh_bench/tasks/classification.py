@@ -32,17 +32,15 @@ from bbh_bench.attacks.audit import audit
 from bbh_bench.attacks.builtin import (
     ADAPTIVE_L2,
     ADAPTIVE_LINF,
-    BOUNDARY,
     FGSM,
     GRID,
     ITERATED,
-    LINF,
     NOISE_LINF,
     PAPER_FGSM,
+    SQUARE_LINF,
     TRANSFER,
 )
 from bbh_bench.attacks.context import AttackContext
-from bbh_bench.attacks.minimum_norm import Boundary
 from bbh_bench.attacks.robustness import directions, robustness
 from bbh_bench.attacks.threat_model import threat_model
 from bbh_bench.attacks.uncertainty import UncertaintyAttack
@@ -69,10 +67,10 @@ ATTACKS = (
     NOISE_LINF,
     TRANSFER,
     replace(ADAPTIVE_L2, epsilons=(1.0, 2.0)),
-    replace(BOUNDARY, epsilons=(1.0, 2.0), algorithm=Boundary(steps=150)),
+    SQUARE_LINF,
 )
 """The attacks of a task that names none of its own, sized for MNIST: ``docs/threat-model.md`` explains the numbers."""
-UNCERTAINTY = UncertaintyAttack(epsilons=LINF, images=ITERATED)
+UNCERTAINTY = UncertaintyAttack(epsilons=(0.025, 0.05, 0.1), images=ITERATED)
 """The attack on the uncertainty of such a task."""
 
 

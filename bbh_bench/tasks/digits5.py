@@ -9,8 +9,7 @@ from pathlib import Path
 
 import torch
 
-from bbh_bench.attacks.builtin import ADAPTIVE_L2, ADAPTIVE_LINF, BOUNDARY, FGSM, NOISE_LINF, PAPER_FGSM, TRANSFER
-from bbh_bench.attacks.minimum_norm import Boundary
+from bbh_bench.attacks.builtin import ADAPTIVE_L2, ADAPTIVE_LINF, FGSM, NOISE_LINF, PAPER_FGSM, SQUARE_LINF, TRANSFER
 from bbh_bench.data import check_open, digest, stratified
 from bbh_bench.errors import DataError
 from bbh_bench.tasks.classification import UNCERTAINTY, ClassificationTask, ImageData
@@ -72,7 +71,7 @@ ATTACKS = (
     NOISE_LINF,
     replace(TRANSFER, images=FEW),
     replace(ADAPTIVE_L2, images=FEW, epsilons=(0.75,)),
-    replace(BOUNDARY, images=FEW, epsilons=(0.75,), algorithm=Boundary(steps=75)),
+    replace(SQUARE_LINF, images=FEW),
 )
 
 TASK = ClassificationTask(
