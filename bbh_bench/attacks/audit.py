@@ -4,12 +4,14 @@ After Carlini et al. 2019, "On evaluating adversarial robustness", arXiv 1902.06
 stored arrays. Accuracies are compared in points, on the same images at the same epsilon, with the standard error of their
 difference from the images on which the two disagree (McNemar).
 
-Two attacks can be audited. The audit of ``adaptive-linf`` is of version 3 of the attacks. That of ``pgd-linf`` belongs to
-records of before; it is kept so that they can be read and verified.
+Two attacks can be audited. The audit of ``adaptive-linf`` is of version 3 of the attacks: a difference fails if it exceeds
+both its limit and two standard errors, so that it is neither small nor an accident. That of ``pgd-linf`` belongs to records of
+before and is kept so that they can be read and verified: there, two standard errors are added to the limit.
 """
 
 import math
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,11 +21,9 @@ from bbh_bench.records.record import Check, Verdict
 
 AUDITED, AUDITED_BEFORE, ONE_STEP = "adaptive-linf", "pgd-linf", "fgsm"
 WEAKER_LIMIT = 2.0
-"""Points by which an attack may be weaker than one that it should beat. Two standard errors are added."""
-GAIN_LIMIT = 2.0
-"""Points that a stronger attack may gain, or two standard errors if these are more: a larger gain is no accident."""
+"""Points by which an attack may be weaker than one that it should beat, and that a stronger variant may gain."""
 GAIN_LIMIT_BEFORE = 5.0
-"""The same for ``pgd-linf``; two standard errors are added."""
+"""Points that a stronger variant of ``pgd-linf`` may gain."""
 WIDEST_LIMIT = 2.0
 """Per cent of images that may be correct at an epsilon that spans the range of pixel values."""
 VANISHING_LIMIT = 1.0
@@ -75,22 +75,24 @@ def audit(arrays: Arrays) -> dict[str, Check]:
     stored = StoredAudit(arrays)
     one_step = _less_accurate_together(audited, attacks[ONE_STEP]) if ONE_STEP in attacks else []
     before = name == AUDITED_BEFORE
+    limits = _Limits(before)
+    gain_limit = GAIN_LIMIT_BEFORE if before else WEAKER_LIMIT
     gains = {
-        check: _gain_before(stored, what) if before else _gain(stored, what)
+        check: limits.difference(_gain(stored, what), gain_limit)
         for check, what in STRONGER.items()
         if not (before and check in ADDED)
     }
     checks = {
-        "pgd_vs_fgsm": _difference(one_step, WEAKER_LIMIT),
-        "white_vs_black": _difference(_versus(white, attacks, "black"), WEAKER_LIMIT),
-        "white_vs_transfer": _difference(_versus(white, attacks, "transfer"), WEAKER_LIMIT),
+        "pgd_vs_fgsm": limits.difference(one_step, WEAKER_LIMIT),
+        "white_vs_black": limits.difference(_versus(white, attacks, "black"), WEAKER_LIMIT),
+        "white_vs_transfer": limits.difference(_versus(white, attacks, "transfer"), WEAKER_LIMIT),
         "widest": _share(stored.widest, WIDEST_LIMIT),
-        "monotone": _difference(_increases(audited), WEAKER_LIMIT),
+        "monotone": limits.difference(_increases(audited), WEAKER_LIMIT),
         **gains,
         "gradients": _share(stored.vanishing, VANISHING_LIMIT),
     }
     if before:
-        checks["fresh_samples"] = _difference(_fresh_versus_attacker(audited), GAIN_LIMIT_BEFORE)
+        checks["fresh_samples"] = limits.difference(_fresh_versus_attacker(audited), GAIN_LIMIT_BEFORE)
     return {
         check: _check(DESCRIPTIONS[check].format(attack=name, one_step=ONE_STEP), *checks[check]) for check in checks
     }
@@ -142,25 +144,25 @@ Measured = tuple[float | None, float | None, str]
 """Value, limit and unit of a check. None if it does not apply."""
 
 
-def _stronger_minus_base(stored: StoredAudit, what: str) -> Difference | None:
+def _gain(stored: StoredAudit, what: str) -> Iterator[Difference]:
     base, stronger = stored.base, stored.stronger(what)
-    return None if base is None or stronger is None else difference(base, stronger)
+    if base is not None and stronger is not None:
+        yield difference(base, stronger)
 
 
-def _gain(stored: StoredAudit, what: str) -> Measured:
-    gain = _stronger_minus_base(stored, what)
-    return (None, None, "points") if gain is None else (gain[0], max(GAIN_LIMIT, 2 * gain[1]), "points")
+@dataclass(frozen=True)
+class _Limits:
+    """How a limit allows for chance."""
 
+    added: bool
+    """Two standard errors are added to it. Otherwise the larger of the two counts."""
 
-def _gain_before(stored: StoredAudit, what: str) -> Measured:
-    gain = _stronger_minus_base(stored, what)
-    return _difference([] if gain is None else [gain], GAIN_LIMIT_BEFORE)
-
-
-def _difference(differences: Iterable[Difference], allowed: float) -> Measured:
-    """The difference that exceeds its limit most, or comes nearest to it."""
-    limits = [(points, allowed + 2 * error) for points, error in differences]
-    return (*max(limits, key=lambda pair: pair[0] - pair[1]), "points") if limits else (None, None, "points")
+    def difference(self, differences: Iterable[Difference], allowed: float) -> Measured:
+        """The difference that exceeds its limit most, or comes nearest to it."""
+        limits = [
+            (points, allowed + 2 * error if self.added else max(allowed, 2 * error)) for points, error in differences
+        ]
+        return (*max(limits, key=lambda pair: pair[0] - pair[1]), "points") if limits else (None, None, "points")
 
 
 def _share(hits: np.ndarray | None, allowed: float) -> Measured:
