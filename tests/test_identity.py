@@ -22,8 +22,8 @@ from bbh_bench.records.identity import describe, hyperparameters
 
 
 def test_a_method_is_its_name_version_and_fields_all_the_way_down():
-    described = describe(Ensemble(base=Dropout(rate=0.25)))
-    assert described["base"] == {"name": "dropout", "version": 1, "rate": 0.25, "lr": 0.001, "prior_scale": 1.0}
+    described = describe(Ensemble(base=Dropout(rate=0.3, lr=1e-3)))
+    assert described["base"] == {"name": "dropout", "version": 1, "rate": 0.3, "lr": 0.001, "prior_scale": 1.0}
     assert "bbh_bench" not in json.dumps(described)
     assert set(hyperparameters(Ensemble())) == {"members", "base"}
 

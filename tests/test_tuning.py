@@ -277,7 +277,7 @@ def test_the_command_prints_and_stores_and_repeats_no_fit(folder, install, capsy
     assert capsys.readouterr().out == first.out
     (result,) = read_all(folder / "tuning")
     assert result.settings.seeds == [1000, 1001]
-    assert "| guess    | defaults | value 4, kind plain" in first.out
+    assert "| guess    | 3        | defaults | value 4, kind plain" in first.out
     assert result.provenance.command.startswith(Path(sys.argv[0]).name)
 
 
@@ -316,12 +316,29 @@ def test_a_file_that_is_no_result_is_refused_and_named(search, tmp_path):
 
 def test_the_table_orders_trials_by_their_mean_and_shows_the_defaults(search):
     result, _ = search(trials=6, finalists=2)
-    rows = [line.split("|")[2].strip() for line in tables([result], best=1).splitlines()[4:]]
+    rows = [line.split("|")[3].strip() for line in tables([result], best=1).splitlines()[4:]]
     best = min(result.complete(), key=lambda trial: trial.mean)
-    assert rows == [f"{best.number} of 6", "defaults"]
+    assert rows == [str(best.number), "defaults"]
     single = msgspec.structs.replace(best, fits=[Fitted(1000, 0.5, 1.0)])
     assert "0.5000" in tables([msgspec.structs.replace(result, trials=[single], settings=one_seed(result))])
 
 
 def one_seed(result):
     return msgspec.structs.replace(result.settings, seeds=[1000])
+
+
+@pytest.mark.parametrize("folder", ["search", "candidates", "chosen"])
+def test_the_tables_of_the_docs_are_those_of_the_results(folder):
+    results = list(read_all(ROOT / "docs" / "tuning" / folder))
+    assert results
+    assert tables(results) in (ROOT / "docs" / "tuning.md").read_text()
+
+
+def test_the_published_search_is_the_same_for_every_method(builtin):
+    """As many trials of every method, with the same seeds, and the drawn values are those that the command draws."""
+    results = [each for each in read_all(ROOT / "docs" / "tuning" / "search") if each.settings.task == "digits5"]
+    assert len({(len(each.trials), *each.settings.seeds, each.settings.search_seed) for each in results}) == 1
+    for each in results:
+        space = search_space(builtin.methods[each.settings.method])
+        drawn = {trial.number: trial.values for trial in each.trials if trial.number > 0}
+        assert drawn == {number: draw(space, number, each.settings.search_seed) for number in drawn}

@@ -70,7 +70,8 @@ class Bbh:
     """1e-3 if weights share more of the generator, in slices or chunks. The paper uses RMSProp at 1e-4, for weights of Glorot's
     size, and ten times as many steps as most budgets here."""
     likelihood_samples: int = 3
-    """Samples per step in the expected log-likelihood. The paper uses one; several reduce the noise of the gradient."""
+    """Samples per step in the expected log-likelihood. The paper uses one, and so does the single generator; several reduce the
+    noise of the gradient."""
     kl: Literal["per-weight", "full", "discriminator"] = "per-weight"
     kl_samples: int = 5
     """Samples per step in the estimate of the KL, including those of the likelihood."""
@@ -153,7 +154,7 @@ class Bbh:
 
 LAYER_WISE = Bbh()
 SLICED = Bbh(name="bbh-sliced", generator="sliced", lr=1e-3, spread=0.5, kl_weight=0.2)
-SINGLE = Bbh(name="bbh-single", generator="single", lr=1e-3, spread=0.5, kl_weight=0.2)
+SINGLE = Bbh(name="bbh-single", generator="single", lr=1e-3, spread=0.5, likelihood_samples=1, kl_weight=0.2)
 
 
 class _Points(nn.Module):

@@ -34,15 +34,15 @@ def _table(searches: Iterable[Search], best: int) -> str:
         ranked = sorted(search.complete(), key=lambda trial: trial.mean)
         shown = [trial for k, trial in enumerate(ranked) if k < best or trial.number == 0]
         rows += [_row(search, trial) for trial in shown]
-    headers = ["method", "trial", "hyperparameters", "validation NLL", "fit (s)"]
+    headers = ["method", "trials", "trial", "hyperparameters", "validation NLL", "fit (s)"]
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
 
 
 def _row(search: Search, trial: Trial) -> list[str]:
     values = ", ".join(f"{name} {_number(value)}" for name, value in trial.values.items())
-    number = "defaults" if trial.number == 0 else f"{trial.number} of {len(search.trials)}"
+    number = "defaults" if trial.number == 0 else str(trial.number)
     seconds = sum(fit.processor_seconds for fit in trial.fits) / len(trial.fits)
-    return [search.settings.method, number, values or "none", _nll(trial), f"{seconds:.1f}"]
+    return [search.settings.method, str(len(search.trials)), number, values or "none", _nll(trial), f"{seconds:.1f}"]
 
 
 def _number(value: object) -> str:
