@@ -73,19 +73,28 @@ def attacked(
     arrays: Arrays = {}
     audited = next((attack for attack in attacks if can_be_audited(attack)), None)
     for attack in attacks:
-        if attack.surrogate is not None:
-            crafted, classes = transferred(context, attack, problem, seed, stage)
-        else:
-            counter, images = PassCounter(), len(context.index(attack))
-            with stage(f"attack/{attack.name}", images=images):
-                crafted, classes = _craft(context, attack, unknown_to_defender(posterior, attack).counted(counter))
-                if attack.algorithm.checks:
-                    classes = _classes_of_known(context, posterior, attack, crafted, counter)
-            stage.count(attack.name, counter.forward, counter.backward, images)
+        crafted, classes = _examples(context, posterior, attack, problem, seed, stage)
         arrays |= _evaluate(context, posterior, attack, crafted, classes, stage)
         if attack is audited:
             arrays |= audit_attack(context, posterior, attack, crafted, stage)
     return arrays
+
+
+def _examples(
+    context: AttackContext,
+    posterior: Posterior,
+    attack: Attack,
+    problem: Callable[[], Problem],
+    seed: int,
+    stage: Stage,
+) -> ExamplesAndClasses:
+    if attack.surrogate is not None:
+        return transferred(context, attack, problem, seed, stage)
+    counter, images = PassCounter(), len(context.index(attack))
+    with stage(f"attack/{attack.name}", images=images):
+        crafted = _craft(context, attack, unknown_to_defender(posterior, attack).counted(counter))
+    stage.count(attack.name, counter.forward, counter.backward, images)
+    return crafted
 
 
 def gradients_reach_inputs(posterior: Posterior, x: Tensor) -> bool:
@@ -124,31 +133,6 @@ def _craft(context: AttackContext, attack: Attack, networks: AttackerNetworks) -
     return crafted, np.stack([context.classify(networks, images) for images in crafted.images])
 
 
-def _classes_of_known(
-    context: AttackContext, posterior: Posterior, attack: Attack, crafted: AdversarialExamples, counter: PassCounter
-) -> np.ndarray:
-    """Classes ``[E, N]`` that known networks predict if the attack goes on against them, from its result so far.
-
-    They are as many as those that decide about the images of other attacks. At epsilon 0 the attack does nothing.
-    """
-    index = context.index(attack)
-    x, y = context.x[index], context.y[index]
-    groups = max(1, context.samples * attack.algorithm.groups // attack.samples)  # of the same size
-    known = grouped(posterior, context.samples, groups)
-    if _same_everywhere(known, posterior.sample(context.samples), context):
-        return np.stack([context.classify(known, each) for each in crafted.images])
-    counted = known.counted(counter)
-    images = craft(attack, counted, x, y, context.bounds, context.device, crafted.images).images
-    return np.stack([context.classify(known, each) for each in images])
-
-
-def _same_everywhere(first: PredictFn, second: PredictFn, context: AttackContext) -> bool:
-    """Whether two samples of networks predict the same for an image: then the posterior has no others."""
-    image = context.x[:1].to(context.device)
-    with torch.no_grad():
-        return torch.allclose(log_mean_softmax(first(image)), log_mean_softmax(second(image)), rtol=0, atol=1e-6)
-
-
 def _evaluate(
     context: AttackContext,
     posterior: Posterior,
@@ -157,17 +141,54 @@ def _evaluate(
     attacker_classes: np.ndarray,
     stage: Stage,
 ) -> Arrays:
-    """Evaluate adversarial examples on fresh samples."""
+    """Evaluate adversarial examples on fresh samples. An attack with ``checks`` then goes on against these."""
     index = context.index(attack)
     clean = context.x[index]
     mean_perturbation = torch.stack([(images - clean).abs().flatten(1).mean(1) for images in crafted.images])
+    groups = 1
+    if attack.algorithm.checks:  # groups of the size that the attacker has against unknown networks
+        groups = max(1, context.samples * attack.algorithm.groups // attack.samples)
     with stage(f"evaluate/{attack.name}", images=len(clean) * len(crafted.images)):
-        networks = posterior.sample(context.samples)
+        networks = grouped(posterior, context.samples, groups)
         predictions = [predict(networks, images, context.device, context.classes) for images in crafted.images]
         scales = None
         if crafted.smallest is not None:
             scales = _evaluate_scales(context, attack, networks, clean, crafted.smallest)
+    if attack.algorithm.checks:
+        attacker_classes = _classes_of_known(context, posterior, attack, crafted, networks, stage)
     return attack_arrays(attack, index, context.y[index], attacker_classes, mean_perturbation, predictions, scales)
+
+
+def _classes_of_known(
+    context: AttackContext,
+    posterior: Posterior,
+    attack: Attack,
+    crafted: AdversarialExamples,
+    networks: AttackerNetworks,
+    stage: Stage,
+) -> np.ndarray:
+    """Classes ``[E, N]`` that ``networks`` predict if they are known: the attack goes on from its result, against them.
+
+    What they misclassified before, they misclassify still. A posterior whose samples are all the same has been attacked on its
+    only networks already.
+    """
+    index = context.index(attack)
+    x, y = context.x[index], context.y[index]
+    counter, images = PassCounter(), list(crafted.images)
+    with stage(f"attack/{attack.name}"):
+        if not _same_everywhere(networks, posterior.sample(context.samples), context):
+            counted = networks.counted(counter)
+            images = craft(attack, counted, x, y, context.bounds, context.device, images).images
+        classes = np.stack([context.classify(networks, each) for each in images])
+    stage.count(attack.name, counter.forward, counter.backward, 0)
+    return classes
+
+
+def _same_everywhere(first: PredictFn, second: PredictFn, context: AttackContext) -> bool:
+    """Whether two samples of networks predict the same for an image: then the posterior has no others."""
+    image = context.x[:1].to(context.device)
+    with torch.no_grad():
+        return torch.allclose(log_mean_softmax(first(image)), log_mean_softmax(second(image)), rtol=0, atol=1e-6)
 
 
 def _evaluate_scales(

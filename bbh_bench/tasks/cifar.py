@@ -121,10 +121,10 @@ class CropFlipContrast:
 
 
 # The network is deep and an attack step takes long, so that attacks of many steps get few images and few epsilons.
-FEW = 100
+FEW = 50
 GRID = (0.0, 1 / 255, 2 / 255, 4 / 255, 8 / 255)
 LINF = (2 / 255, 4 / 255, 8 / 255)
-L2 = (0.25, 0.5)
+L2 = (0.25,)
 ATTACKS = (
     replace(ADAPTIVE_LINF, images=FEW, epsilons=LINF),
     replace(FGSM, epsilons=GRID),
@@ -146,7 +146,7 @@ TASK = ClassificationTask(
     batch_size=100,
     attacks=ATTACKS,
     uncertainty=replace(UNCERTAINTY, images=FEW, epsilons=(1 / 255, 2 / 255, 4 / 255)),
-    attacked=500,
+    attacked=250,
     augmentation=CropFlipContrast(),
 )
 SHORT = replace(

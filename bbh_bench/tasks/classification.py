@@ -34,7 +34,6 @@ from bbh_bench.attacks.builtin import (
     ADAPTIVE_LINF,
     FGSM,
     GRID,
-    ITERATED,
     NOISE_LINF,
     PAPER_FGSM,
     SQUARE_LINF,
@@ -60,17 +59,19 @@ VALIDATION = "validation"
 EVALUATION = 3
 """Raise it when ``evaluate`` or ``score`` could give other scores."""
 
+FEW = 100
+"""Images of the most expensive attacks."""
 ATTACKS = (
     ADAPTIVE_LINF,
     replace(FGSM, epsilons=GRID),
     replace(PAPER_FGSM, epsilons=GRID),
     NOISE_LINF,
     TRANSFER,
-    replace(ADAPTIVE_L2, epsilons=(1.0, 2.0)),
+    replace(ADAPTIVE_L2, epsilons=(1.0, 2.0), images=FEW),
     SQUARE_LINF,
 )
 """The attacks of a task that names none of its own, sized for MNIST: ``docs/threat-model.md`` explains the numbers."""
-UNCERTAINTY = UncertaintyAttack(epsilons=(0.025, 0.05, 0.1), images=ITERATED)
+UNCERTAINTY = UncertaintyAttack(epsilons=(0.025, 0.05, 0.1), images=FEW)
 """The attack on the uncertainty of such a task."""
 
 

@@ -12,7 +12,7 @@ import torch
 from bbh_bench.attacks.builtin import ADAPTIVE_L2, ADAPTIVE_LINF, FGSM, NOISE_LINF, PAPER_FGSM, SQUARE_LINF, TRANSFER
 from bbh_bench.data import check_open, digest, stratified
 from bbh_bench.errors import DataError
-from bbh_bench.tasks.classification import UNCERTAINTY, ClassificationTask, ImageData
+from bbh_bench.tasks.classification import ClassificationTask, ImageData
 from bbh_bench.tasks.networks import SMALL_LENET
 
 DIGEST = "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826"
@@ -84,6 +84,5 @@ TASK = ClassificationTask(
     epochs=60,
     batch_size=32,
     attacks=ATTACKS,
-    uncertainty=replace(UNCERTAINTY, images=FEW),
     threads=1,
 )
