@@ -5,7 +5,7 @@ with n groups, and pooling and activation do not see a difference. Vectors are `
 matrix product. The input is the same for all samples, so that the first convolution has no groups.
 
 For small images, the start of each operation is what costs, and a loop over samples starts n times as many. Large images go
-through in groups of samples, or one sample after the other: see ``SideBySide``.
+through in small groups of samples, whose activations are not much larger than a core's cache.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +29,8 @@ POOLING = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2
 
 CHUNK_INPUTS, CHUNK_VALUES = 100, 6400
 """Inputs of one call: at least so many, and so many values. 6400 values are 100 images of 8x8 pixels."""
+MIN_GROUP = 2
+"""Networks of one call, at least: the first convolutions of two LeNets together are faster than one after the other."""
 GROUP_VALUES = 51200
 """Values of the inputs of one call, counted once for each sample: the activations of more do not fit into a core's cache."""
 
@@ -52,7 +54,7 @@ class SideBySide:
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
 
     def _outputs(self, x: Tensor) -> Tensor:
-        size = min(self._n, max(1, GROUP_VALUES // max(1, x.numel())))
+        size = min(self._n, max(MIN_GROUP, GROUP_VALUES // max(1, x.numel())))
         shared = self._shared(x)
         groups = [slice(start, min(start + size, self._n)) for start in range(0, self._n, size)]
         outputs = [self._group(shared, group) for group in groups]

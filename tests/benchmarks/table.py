@@ -11,12 +11,8 @@ BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 
 
 def table(paths: list[Path]) -> str:
-    """A markdown table of all ratios in files of results, and a line with the machine that they are from."""
-    lines = [
-        "| what | compared with | ratio of CPU time | lowest and highest | goal | reached |",
-        "|---|---|---|---|---|---|",
-    ]
-    machines = []
+    """A markdown table of all ratios in files of results, and a line with the machines. Later files replace rows of earlier."""
+    rows, machines = {}, []
     for path in paths:
         results = json.loads(path.read_text(encoding="utf-8"))
         cpu = results["machine_info"].get("cpu", {})
@@ -26,8 +22,14 @@ def table(paths: list[Path]) -> str:
             if "ratio" in info:
                 reached = "yes" if info["ratio"] <= info["goal"] else "no"
                 figures = f"{info['ratio']:.3g} | {info['spread'].strip('[]')} | {info['goal']:.3g} | {reached}"
-                lines.append(f"| {info['row']} | {info['against']} | {figures} |")
-    return "\n".join([*lines, "", "Measured on: " + "; ".join(dict.fromkeys(machines)) + ", one thread."])
+                rows[info["row"], info["against"]] = f"| {info['row']} | {info['against']} | {figures} |"
+    header = [
+        "| what | compared with | ratio of CPU time | lowest and highest | goal | reached |",
+        "|---|---|---|---|---|---|",
+    ]
+    return "\n".join(
+        [*header, *rows.values(), "", "Measured on: " + "; ".join(dict.fromkeys(machines)) + ", one thread."]
+    )
 
 
 def main(arguments: list[str]) -> None:
