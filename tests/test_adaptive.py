@@ -54,14 +54,15 @@ def test_it_is_stronger_than_frozen_samples_at_a_third_of_their_cost(dropout):
     assert cost["adaptive-linf"] <= cost["pgd-linf"] / 3
 
 
-def test_known_networks_are_misclassified_at_least_as_often_as_fresh_ones(dropout):
-    """The attack goes on from the images for unknown networks, against those that decide. Two points for the two samples."""
+def test_an_image_that_networks_misclassify_they_misclassify_if_they_are_known(dropout):
+    """The attack goes on from the images for unknown networks, here against ten that decide, and misleads more of them."""
     posterior, *_ = dropout
-    task = replace(TASK, attacks=(replace(ADAPTIVE_LINF, images=60, epsilons=(0.1, 0.2)),), uncertainty=None)
+    attacks = (replace(ADAPTIVE_LINF, images=60, epsilons=(0.1, 0.2)),)
+    task = replace(TASK, samples=10, attacks=attacks, uncertainty=None)
     arrays = task.load("").evaluate(posterior, CPU, 0, Stages(0, CPU))
     scores, curves = robustness(arrays)
     known, fresh = (np.array(curves["robust/linf"][column]) for column in ("known_accuracy", "accuracy"))
-    assert (known <= fresh + 0.02).all()
+    assert (known <= fresh).all()
     assert known.sum() < fresh.sum()
     assert scores["robust/linf/known_accuracy@0.1"] == known[1]
 
