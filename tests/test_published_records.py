@@ -20,8 +20,13 @@ def test_the_published_board_is_what_its_records_render_to():
 
 
 def test_the_published_records_are_of_the_installed_tasks(builtin):
+    """A task whose cells take hours keeps the records of its previous version until the new ones are complete."""
     for record in Store(PUBLISHED).records():
-        assert record.task.fingerprint == task_fingerprint(builtin.tasks[record.task.name]), record.path
+        task = builtin.tasks[record.task.name]
+        if record.task.name in ("digits5", "toy") or record.task.version == task.version:
+            assert record.task.fingerprint == task_fingerprint(task), record.path
+        else:
+            assert record.task.version == task.version - 1, record.path
 
 
 def test_the_published_scores_are_what_their_arrays_give_and_none_is_missing(builtin):
@@ -65,6 +70,7 @@ def test_every_published_record_that_was_attacked_says_how_and_has_its_audit():
         attacked = {name.split("/")[1] for name in record.curves if name.startswith("attack/")}
         assert attacked == {attack["name"] for attack in record.task.attacks}
         if attacked:
-            assert record.task.threat_model["version"] == 1
+            before = record.task.version == 2
+            assert record.task.threat_model["version"] == (1 if before else 2)
             assert {check.verdict for check in record.audit.values()} <= {"pass", "fail"}, record.path
-            assert len(record.audit) == 10
+            assert len(record.audit) == (10 if before else 11)

@@ -180,11 +180,9 @@ def test_rescore_does_not_relabel_an_attack_that_had_other_settings(store, plugi
 
 @pytest.fixture
 def old_store(tmp_path):
-    """Two records as schema 2 stored them; their arrays are the published ones."""
+    """Three records as schema 2 stored them, with their arrays."""
     folder = tmp_path / "old"
     shutil.copytree(Path(__file__).parent / "data" / "schema2", folder)
-    for path in folder.rglob("seed0.json"):
-        shutil.copy(PUBLISHED / path.relative_to(folder).with_suffix(".npz"), path.with_suffix(".npz"))
     return Store(folder)
 
 
@@ -199,8 +197,9 @@ def test_records_of_schema_2_verify_and_are_carried_over_by_rescore(old_store, p
         values = list(old[record.path]["scores"].values())
         assert list(record.scores.values())[: len(values)] == values  # to the bit
         assert (old_store.root / record.path).with_suffix(".npz").read_bytes() == arrays[record.path]
-        assert record.task.title == plugins.tasks[record.task.name].describe().title
-        assert record.method.description == plugins.methods.registered(record.method.name).description
+        if record.task.name == "toy":  # digits5 has another version now
+            assert record.task.title == plugins.tasks["toy"].describe().title
+            assert record.method.description == plugins.methods.registered(record.method.name).description
     assert set(verify_records(old_store.records(), old_store, plugins).values()) == {""}
     assert rescore(old_store, plugins) == []
 

@@ -39,16 +39,21 @@ def parameter_shapes(network: str) -> list[list[int]]:
 
 @pytest.mark.parametrize("fingerprint", DEFINITIONS)
 def test_an_old_fingerprint_stands_for_the_definition_of_the_installed_task(builtin, fingerprint):
-    """The two definitions agree part by part: this is what allows records to be carried over."""
+    """The two definitions agree part by part: this is what allows records to be carried over.
+
+    Of a task that has another version since, only what a fit depends on can be compared.
+    """
     old = DEFINITIONS[fingerprint]
     assert old_fingerprint(old) == fingerprint
     task = builtin.tasks[old["name"]]
-    assert FINGERPRINTS[fingerprint] == task_fingerprint(task)
     described = task.describe()
-    assert old["version"] == task.version
     assert parameter_shapes(old["network"]) == described.fit["network"]["parameters"]
     for name in ("epochs", "batch_size"):
         assert old[name] == described.fit[name]
+    if old["version"] < task.version:
+        return
+    assert FINGERPRINTS[fingerprint] == task_fingerprint(task)
+    assert old["version"] == task.version
     assert old["evaluation"] == described.evaluation["version"]
     assert old["draws"] == described.evaluation["samples"]
     assert [attack(each) for each in old.get("attacks", [])] == [describe(each) for each in described.attacks]
