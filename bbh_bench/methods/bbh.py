@@ -153,7 +153,7 @@ class Bbh:
 
 
 LAYER_WISE = Bbh()
-SLICED = Bbh(name="bbh-sliced", generator="sliced", spread=0.2)
+SLICED = Bbh(name="bbh-sliced", generator="sliced", lr=1e-3, spread=0.5, kl_weight=0.2)
 SINGLE = Bbh(name="bbh-single", generator="single", lr=1e-3, spread=0.5, likelihood_samples=1, kl_weight=0.2)
 
 
