@@ -37,7 +37,6 @@ class Phase:
     steps: int
     groups: int = 1
     """Groups of networks for each gradient."""
-    random_start: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,11 @@ class Adaptive(AttackAlgorithm):
     """Gradient steps, each on other samples, for the images that further samples still classify correctly."""
 
     phases: tuple[Phase, ...] = (Phase("log-odds", 10), Phase("margin", 30), Phase("margin", 20, groups=4))
-    """One after the other, each from the best image so far."""
+    """One after the other: the first from a random point of the ball, the others from the best image so far.
+
+    A network whose units are inactive has no gradient at the clean image, and an image that was the best one for a smaller
+    epsilon may be the wrong start for a larger one.
+    """
     targets: int = 0
     """Number of the likeliest other classes towards which images are then attacked, each from a random start. No number of
     them gained anything on digits5; the audit tries them."""
@@ -53,7 +56,7 @@ class Adaptive(AttackAlgorithm):
     target_groups: int = 4
     """Groups of networks for each gradient towards a class."""
     restarts: int = 1
-    """Number of times that all of this is done. From the second time on, the first phase has a random start."""
+    """Number of times that all of this is done."""
     stepsize: float = 0.5
     """Size of the first step relative to epsilon. It decays to zero along a cosine."""
     groups: int = 64
@@ -98,8 +101,8 @@ def _attack(
             search.keep_best(everywhere, scaled(inputs, search.best, factor, model.bounds))
         if starting_points is not None:
             search.keep_best(everywhere, starting_points[k])
-        for restart in range(settings.restarts):
-            search.run(epsilon, from_best=restart == 0)
+        for _ in range(settings.restarts):
+            search.run(epsilon)
         adversarial.append(search.best.clone())
         previous = epsilon
     return None, adversarial, None
@@ -117,12 +120,11 @@ class _Search:
         self.margin = margin(self.probs, labels)
         self._groups = self._in_turns()
 
-    def run(self, epsilon: float, from_best: bool) -> None:
+    def run(self, epsilon: float) -> None:
         """All phases and targets, each on the images that are still classified correctly."""
         for k, phase in enumerate(self.settings.phases):
             remaining = self._remaining()
-            at_random = phase.random_start or (k == 0 and not from_best)
-            start = self._random_start(remaining, epsilon) if at_random else self.best[remaining]
+            start = self.best[remaining] if k > 0 else self._random_start(remaining, epsilon)
             self._ascend(remaining, start, LOSSES[phase.loss], phase.steps, phase.groups, epsilon)
         for rank in range(min(self.settings.targets, self.probs.shape[1] - 1)):
             remaining = self._remaining()

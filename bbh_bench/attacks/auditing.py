@@ -12,7 +12,7 @@ from torch import Tensor
 from bbh_bench.api import Arrays, Attack, Posterior, PredictFn, Stage
 from bbh_bench.attacks.context import AttackContext
 from bbh_bench.attacks.losses import log_odds_against
-from bbh_bench.attacks.networks import unknown_to_defender
+from bbh_bench.attacks.networks import AttackerNetworks, unknown_to_defender
 from bbh_bench.attacks.stored import MORE_SAMPLES, audit_arrays
 from bbh_bench.attacks.threat_model import AdversarialExamples, craft, distance
 from bbh_bench.data import stratified
@@ -41,6 +41,10 @@ def stronger_variants(attack: Attack, epsilon: float) -> dict[str, Attack]:
     return variants | {MORE_SAMPLES: replace(single, samples=4 * attack.samples)}
 
 
+GROUPS = 4
+"""Groups of the attacker's samples whose gradient may not vanish: of few networks alone, all may have inactive units only."""
+
+
 def can_be_audited(attack: Attack) -> bool:
     """Whether it attacks the posterior's own networks at a positive epsilon, and has stronger variants."""
     return attack.access == "white" and any(attack.epsilons) and len(attack.algorithm.stronger()) > 0
@@ -60,7 +64,8 @@ def audit_attack(
         k = _half_correct(context, posterior, attack, [images[subset] for images in crafted.images], y)
         base, variants = crafted.images[k][subset], stronger_variants(attack, attack.epsilons[k])
         networks = unknown_to_defender(posterior, attack)
-        vanishing = _vanishing_gradients(context, networks.groups[0], context.x[index], context.y[index])
+        some = AttackerNetworks(networks.groups[:GROUPS], networks.check)
+        vanishing = _vanishing_gradients(context, some, context.x[index], context.y[index])
         widest = craft(_widest(context, attack), networks, x, y, context.bounds, context.device).images[0]
         stronger = {
             what: craft(variant, unknown_to_defender(posterior, variant), x, y, context.bounds, context.device).images[
