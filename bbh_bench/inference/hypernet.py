@@ -67,14 +67,14 @@ class Hypernet(nn.Module):
         self.slices, self.noise, self.spread = part.slices, noise, spread
         self.hidden = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise((noise + part.slices, *units)))
         low_rank = units[-1] * part.size >= MIN_WEIGHTS and part.slices == 1
-        self.head: nn.Module = LowRankLinear(units[-1], part.size) if low_rank else nn.Linear(units[-1], part.size)
+        self.head = LowRankLinear(units[-1], part.size) if low_rank else nn.Linear(units[-1], part.size)
         for layer in self.modules():
             if isinstance(layer, nn.Linear | LowRankLinear):
                 nn.init.normal_(layer.weight)
                 nn.init.zeros_(layer.bias)
 
-    def forward(self, z: Tensor) -> Tensor:
-        """Generate every slice from the same noise."""
+    def forward(self, z: Tensor, scale: float = 1.0) -> Tensor:
+        """Generate every slice from the same noise, multiplied by ``scale``."""
         first, *others = self.hidden
         weight: Tensor = first.weight  # type: ignore[assignment]
         z = z * (self.spread * self.noise**-0.5)
@@ -83,7 +83,12 @@ class Hypernet(nn.Module):
         h = F.leaky_relu(h.flatten(0, 1), 0.1)
         for layer in others:
             h = F.leaky_relu(layer(h * (2 / h.shape[1]) ** 0.5), 0.1)  # 2: the rectifier halves the mean square
-        output: Tensor = self.head(h * h.shape[1] ** -0.5)
+        # To multiply the head's inputs and bias costs much less than to multiply what it generates.
+        h = h * (scale * h.shape[1] ** -0.5)
+        if isinstance(self.head, LowRankLinear):
+            output: Tensor = self.head(h, scale)
+        else:
+            output = F.linear(h, self.head.weight, scale * self.head.bias)
         return output.reshape(len(z), -1)
 
 
@@ -123,6 +128,10 @@ class Generator(nn.Module):
         noise = torch.randn(count, n, self.noise, device=device).expand(len(self.nets), -1, -1)
         samples: WeightSamples = {}
         for part, net, z in zip(self.parts, self.nets, noise, strict=True):
+            if len(part.names) == 1:
+                (name,) = part.names
+                samples[name] = net(z, self.scales[name]).reshape(n, *self.shapes[name])
+                continue
             sizes = [prod(self.shapes[name]) for name in part.names]
             flat = net(z)[:, : sum(sizes)].split(sizes, dim=1)
             samples |= {

@@ -31,25 +31,30 @@ class LowRankLinear(nn.Module):
         self.factors: list[tuple[Tensor, Tensor]] = []
         nn.init.xavier_uniform_(self.weight)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Rows ``[S, inputs]`` -> ``[S, outputs]``."""
-        return _LowRankProduct.apply(x, self.weight, self.factors) + self.bias
+    def forward(self, x: Tensor, bias_scale: float = 1.0) -> Tensor:
+        """Rows ``[S, inputs]`` -> ``[S, outputs]``, with the bias multiplied by ``bias_scale``."""
+        outputs: Tensor = _LowRankProduct.apply(x, self.weight, self.bias, bias_scale, self.factors)
+        return outputs
 
 
 class _LowRankProduct(torch.autograd.Function):
-    """``x W'``; the backward pass appends ``(gradient [S, outputs], x [S, inputs])`` to ``factors``."""
+    """``x W' + scale b``; the backward pass appends ``(gradient [S, outputs], x [S, inputs])`` to ``factors``."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, factors: list[tuple[Tensor, Tensor]]) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, scale: float, factors: list[tuple[Tensor, Tensor]]
+    ) -> Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.factors = factors
-        return (weight @ x.T).T  # twice as fast as x @ weight.T if outputs are many and rows are few
+        ctx.scale, ctx.factors = scale, factors
+        product = weight @ x.T  # twice as fast as x @ weight.T if outputs are many and rows are few
+        return torch.add(product.T, bias, alpha=scale, out=product.new_empty(len(x), len(weight)))
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, Tensor, None, None]:
         x, weight = ctx.saved_tensors
-        ctx.factors.append((gradients[0], x))
-        return gradients[0] @ weight, None, None
+        (gradient,) = gradients
+        ctx.factors.append((gradient, x))
+        return gradient @ weight, None, gradient.sum(0).mul_(ctx.scale), None, None
 
 
 class LowRankAdam:
