@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from bbh_bench import BenchError, BenchWarning, Gaussian, Problem, hookimpl
+from bbh_bench.acceleration import accelerated
 from bbh_bench.api import Scored, TaskDescription
 
 
@@ -117,6 +118,26 @@ class Warned:
         return fit(problem)
 
 
+class Asked(OneNetwork):
+    """Warns whether it is sampled with accelerations."""
+
+    def sample(self, n):
+        warnings.warn(f"accelerated in sample: {accelerated()}", BenchWarning, stacklevel=1)
+        return super().sample(n)
+
+
+@dataclass(frozen=True)
+class Asking:
+    """Warns whether it fits with accelerations."""
+
+    name: str = "asking"
+    version: int = 1
+
+    def fit(self, problem):
+        warnings.warn(f"accelerated in fit: {accelerated()}", BenchWarning, stacklevel=1)
+        return Asked(fit(problem).network)
+
+
 @dataclass(frozen=True)
 class Broken:
     """Raises while it fits."""
@@ -164,4 +185,13 @@ def bbh_tasks():
 
 @hookimpl
 def bbh_methods():
-    return [Straight(), Talking(), Warned(), Broken(), Waiting(), Deadly(), Deadly("deadlier", code=-signal.SIGKILL)]
+    return [
+        Straight(),
+        Talking(),
+        Warned(),
+        Asking(),
+        Broken(),
+        Waiting(),
+        Deadly(),
+        Deadly("deadlier", code=-signal.SIGKILL),
+    ]

@@ -181,6 +181,8 @@ def test_options_are_passed_on():
     assert (options.keep_outdated, options.replace) == (True, True)
     assert options.plugin_files == (Path("a.py"), Path("b.py"))
     assert options.jobs is None
+    assert options.fast
+    assert not run_options(parsed("--no-fast")).fast
     assert run_options(parsed()).posteriors is None
     assert run_options(parsed("--posteriors", "p")).posteriors == Path("p")
 

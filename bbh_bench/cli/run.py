@@ -55,6 +55,11 @@ def add_parser(commands: Commands) -> None:
         action="store_true",
         help="accept finished records that older source code of the method made",
     )
+    parser.add_argument(
+        "--no-fast",
+        action="store_true",
+        help="turn the suite's accelerations off: plain computations, for comparison of scores and speed",
+    )
     add_plugin(parser)
     parser.set_defaults(function=command)
 
@@ -118,6 +123,7 @@ def run_options(options: argparse.Namespace) -> "RunOptions":
         checkpoint_seconds=parse_duration("--checkpoint-every", options.checkpoint_every),
         replace=options.replace,
         keep_outdated=options.keep_outdated,
+        fast=not options.no_fast,
         plugin_files=tuple(Path(file) for file in options.plugin),
     )
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from bbh_bench.acceleration import accelerated
 from bbh_bench.api import Batches, Problem, Stateful
 from bbh_bench.inference.adam import Adam
 
@@ -96,9 +97,9 @@ class _WithParameters:
             weight.copy_(saved)
 
 
-def adam(parameters: Iterable[Tensor], lr: float, eps: float = 1e-5) -> Adam:
+def adam(parameters: Iterable[Tensor], lr: float, eps: float = 1e-5) -> torch.optim.Optimizer:
     """Adam in one fused kernel, with the paper's epsilon (which TensorFlow adds before the bias correction)."""
-    return Adam(parameters, lr, eps)
+    return Adam(parameters, lr, eps) if accelerated() else torch.optim.Adam(parameters, lr, eps=eps)
 
 
 def kernels(network: nn.Module) -> list[Tensor]:

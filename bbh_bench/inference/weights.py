@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from bbh_bench.acceleration import accelerated
 from bbh_bench.api import Posterior, PredictFn
 from bbh_bench.errors import ContractError
 from bbh_bench.inference.side_by_side import plan, with_fallback
@@ -37,6 +38,8 @@ def forward(network: nn.Module, samples: WeightSamples, x: Tensor) -> Tensor:
 
 def networks_with(network: nn.Module, samples: WeightSamples) -> PredictFn:
     """The same as ``forward``, for several calls with the same samples: what does not depend on the inputs is done once."""
+    if not accelerated():
+        return lambda x: looped_forward(network, samples, x)
     side_by_side = None if next(iter(samples.values())).is_cuda else plan(network, samples)
     return with_fallback(side_by_side, lambda x: _batched_or_looped(network, samples, x))
 
@@ -116,6 +119,8 @@ def with_layers(network: nn.Module, replacements: Mapping[nn.Module, nn.Module])
 
 def sample_gaussian(mean: Tensor, variance: Tensor) -> Tensor:
     """A sample of N(mean, variance), differentiable with respect to both, also where the variance is 0."""
+    if not accelerated():
+        return mean + variance.clamp_min(1e-16).sqrt() * torch.randn_like(mean)
     sample: Tensor = _GaussianSample.apply(mean, variance)
     return sample
 

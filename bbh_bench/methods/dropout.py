@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bbh_bench.acceleration import accelerated
 from bbh_bench.api import Choices, LogUniform, Posterior, PredictFn, Problem, Uniform
 from bbh_bench.errors import ContractError
 from bbh_bench.methods.map import train_map
@@ -82,7 +83,7 @@ def live_dropout(x: Tensor, rate: float) -> Tensor:
     """
     threshold = rate * 256
     dense = x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last)
-    if x.device.type != "cpu" or threshold != int(threshold) or not dense:
+    if not accelerated() or x.device.type != "cpu" or threshold != int(threshold) or not dense:
         return F.dropout(x, rate)
     integers = torch.empty(-(-x.numel() // 8), dtype=torch.int64).random_(-(2**63), None)  # all 64 bits, also the sign
     mask = integers.view(torch.uint8)[: x.numel()] >= int(threshold)
@@ -104,11 +105,12 @@ class DropoutPosterior(Posterior):
         """Freeze n sets of masks."""
         device = next(self.network.parameters()).device
         frozen = [sample_masks(n, site, device) for site in self.sites]
+        one_by_one = not accelerated()
 
         def networks(x: Tensor) -> Tensor:
             shared = self.prefix(x)  # no mask affects this part: compute it once for all samples
             outputs = []
-            size = max(1, (GPU_UNITS if x.is_cuda else CPU_UNITS) // shared.numel())
+            size = 1 if one_by_one else max(1, (GPU_UNITS if x.is_cuda else CPU_UNITS) // shared.numel())
             for groups in zip(*(masks.split(size) for masks in frozen), strict=True):
                 for site, masks in zip(self.sites, groups, strict=True):
                     site.mask = masks

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
+from bbh_bench.acceleration import accelerated
 from bbh_bench.api import Choices, Method, Posterior, PredictFn, Problem, Searchable, is_differentiable
 from bbh_bench.inference.side_by_side import plan_of, with_fallback
 from bbh_bench.methods.map import Map, PointPosterior
@@ -58,5 +59,5 @@ class EnsemblePosterior(Posterior):
         chosen = list(range(count)) if n >= count else torch.randperm(count)[:n].tolist()
         networks = [self.members[k].sample(max(1, n // count + (k < n % count))) for k in chosen]
         points = [member.network for k in chosen if isinstance(member := self.members[k], PointPosterior)]
-        together = plan_of(points) if len(points) == len(chosen) else None
+        together = plan_of(points) if accelerated() and len(points) == len(chosen) else None
         return with_fallback(together, lambda x: torch.cat([network(x) for network in networks]))

@@ -39,9 +39,12 @@ class Cell:
         return f"{self.task.name} {self.method.name} seed {self.seed}"
 
 
-def fit_identity(cell: Cell, torch_version: str | None, device: str) -> dict[str, object]:
-    """What the fit of a cell depends on: JSON values. The digests of the data are in the task's part; ``device`` is a type."""
-    return {
+def fit_identity(cell: Cell, torch_version: str | None, device: str, fast: bool = True) -> dict[str, object]:
+    """What the fit of a cell depends on: JSON values. The digests of the data are in the task's part; ``device`` is a type.
+
+    ``fast``: whether it uses the suite's accelerations.
+    """
+    identity: dict[str, object] = {
         "method": describe(cell.method),
         "source": cell.source,
         "package": [cell.package.name, cell.package.version],
@@ -50,6 +53,7 @@ def fit_identity(cell: Cell, torch_version: str | None, device: str) -> dict[str
         "seed": cell.seed,
         "device": device,
     }
+    return identity if fast else identity | {"fast": False}
 
 
 @dataclass(frozen=True)

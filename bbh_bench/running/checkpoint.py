@@ -161,17 +161,20 @@ class CheckpointFolder:
     root: Path
     every: float = 120.0
     """Seconds between two saves of a fit."""
+    fast: bool = True
+    """Whether the fits use the suite's accelerations: the states of their optimisers differ."""
 
     def open(self, cell: Cell, torch_version: str | None, device: torch.device, clock: FitClock) -> Checkpoints:
         """The checkpoints of the fit of a cell, whose time ``clock`` measures."""
-        key = fit_identity(cell, torch_version, device.type)
+        key = fit_identity(cell, torch_version, device.type, self.fast)
         folder = self._folder(cell, key)
         clear_temporary(folder)  # a save that was killed left as much as a whole checkpoint
         return Checkpoints(folder, key, self.every, clock)
 
     def discard(self, cell: Cell, torch_version: str | None, device: torch.device) -> None:
         """Delete the checkpoints of a cell that is finished."""
-        shutil.rmtree(self._folder(cell, fit_identity(cell, torch_version, device.type)), ignore_errors=True)
+        key = fit_identity(cell, torch_version, device.type, self.fast)
+        shutil.rmtree(self._folder(cell, key), ignore_errors=True)
 
     def _folder(self, cell: Cell, key: Mapping[str, object]) -> Path:
         digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()

@@ -28,6 +28,8 @@ class RunContext:
     """A folder for arrays that the cells of this run share. None: each cell computes them for itself."""
     originals: Originals | None = None
     """What a method must not replace. None: not known yet."""
+    fast: bool = True
+    """Whether cells use the suite's accelerations."""
 
 
 def select_device(name: str) -> torch.device:

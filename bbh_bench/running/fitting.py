@@ -40,7 +40,7 @@ def fit(
     cache = context.posteriors
     if cache is None:
         return _fit(context, cell, problem, stages, memory, reference, report)
-    key = fit_key(problem, cell, context.provenance.packages.get("torch"))
+    key = fit_key(problem, cell, context.provenance.packages.get("torch"), context.fast)
     cached = cache.get(key, context.device)
     if cached is not None:
         return cached

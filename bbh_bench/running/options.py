@@ -58,6 +58,8 @@ class RunOptions:
     """Run finished cells again, and replace their records."""
     keep_outdated: bool = False
     """Accept finished records that older source code of the method made."""
+    fast: bool = True
+    """Use the suite's accelerations. False: the plain computations that these are compared with."""
     plugin_files: tuple[Path, ...] = ()
     """Unpackaged plugin modules, which other processes must load too."""
 

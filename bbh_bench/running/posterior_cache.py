@@ -88,8 +88,8 @@ class PosteriorCache:
         return self.folder / f"{key['name']}-seed{key['seed']}-{digest[:16]}.pt"
 
 
-def fit_key(problem: Problem, cell: Cell, torch_version: str | None) -> FitKey:
-    """Everything that a fit depends on: method, its source, data, network, budget, seed, device, versions."""
+def fit_key(problem: Problem, cell: Cell, torch_version: str | None, fast: bool = True) -> FitKey:
+    """Everything that a fit depends on: method, its source, data, network, budget, seed, device, versions, accelerations."""
     key: dict[str, object] = {
         "format": FORMAT,
         "name": cell.method.name,
@@ -99,7 +99,7 @@ def fit_key(problem: Problem, cell: Cell, torch_version: str | None) -> FitKey:
     }
     if problem.augmented is not None:
         key["augmented"] = [_digest(problem.augmented.originals), describe(problem.augmented.augmentation)]
-    return key | fit_identity(cell, torch_version, problem.x.device.type)
+    return key | fit_identity(cell, torch_version, problem.x.device.type, fast)
 
 
 def _digest(x: Tensor) -> str:

@@ -64,10 +64,11 @@ def run_cells(
             tuple(plugins.metrics.values()),
             provenance(device, {cell.package.name for cell in to_run}),
             PosteriorCache(options.posteriors.resolve()) if options.posteriors else None,
-            CheckpointFolder(options.checkpoints.resolve(), options.checkpoint_seconds)
+            CheckpointFolder(options.checkpoints.resolve(), options.checkpoint_seconds, options.fast)
             if options.checkpoints
             else None,
             scratch=stack.enter_context(_shared_folder(store)),
+            fast=options.fast,
         )
         observer.run_started(to_run, len(cells) - len(to_run), options.at_a_time)
         yield from _results(to_run, context, options, folder, store, observer)

@@ -12,6 +12,7 @@ from typing import Protocol
 import msgspec
 import torch
 
+from bbh_bench.acceleration import acceleration
 from bbh_bench.api import Arrays, LoadedTask, Scored
 from bbh_bench.data import sealed
 from bbh_bench.errors import BenchWarning, ContractError, Terminated, location
@@ -50,7 +51,7 @@ def run_cell(context: RunContext, cell: Cell, load: Callable[[], LoadedTask], pr
     record = _unfinished_record(context, cell)
     start = time.perf_counter()
     try:
-        with recorded_warnings() as messages, cpu_threads(cell.task_description.threads) as threads:
+        with recorded_warnings() as messages, cpu_threads(cell.task_description.threads) as threads, _ways(context):
             fitted, arrays, cost, timed = _measure(context, cell, load, progress)
             scored = cell.task.score(arrays, context.metrics)
         _check_scores(cell, scored)
@@ -110,6 +111,16 @@ def recorded_warnings() -> Iterator[list[str]]:
             messages.append(str(warning.message))
         else:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+
+
+@contextmanager
+def _ways(context: RunContext) -> Iterator[None]:
+    """Inside, the suite computes in the ways that the run asks for. Warns if they are the plain ones."""
+    if not context.fast:
+        message = "run without the suite's accelerations (--no-fast): its costs are not those of a usual run"
+        warnings.warn(message, BenchWarning, stacklevel=2)
+    with acceleration(context.fast):
+        yield
 
 
 def _check_scores(cell: Cell, scored: Scored) -> None:
@@ -198,6 +209,7 @@ def _sharing(context: RunContext, cell: Cell) -> SharedArrays:
     identity = {
         "task": [cell.task.name, cell.fingerprint],
         "device": str(context.device),
+        "fast": context.fast,
         "torch": torch.__version__,
         "processor": [torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()],
     }
