@@ -102,14 +102,6 @@ class LowRankAdam:
         left = torch.cat([gradient for gradient, _ in layer.factors]).T.contiguous()
         right = torch.cat([x for _, x in layer.factors])
         step = torch.full((), float(self._steps + 1), device=right.device)
-        for start in range(0, len(left), BLOCK):
-            rows = slice(start, start + BLOCK)
-            fused_adam(
-                [layer.weight[rows]],
-                [left[rows] @ right],
-                [moments[0][rows]],
-                [moments[1][rows]],
-                step,
-                self._lr,
-                self._eps,
-            )
+        blocks = (tensor.split(BLOCK) for tensor in (layer.weight, left, *moments))
+        for weight, factor, mean, square in zip(*blocks, strict=True):
+            fused_adam([weight], [factor @ right], [mean], [square], step, self._lr, self._eps)
