@@ -99,7 +99,7 @@ class LowRankAdam:
         self._steps += 1
 
     def _low_rank_step(self, layer: LowRankLinear, moments: tuple[Tensor, Tensor]) -> None:
-        left = torch.cat([gradient for gradient, _ in layer.factors]).T.contiguous()
+        left = torch.cat([gradient.T for gradient, _ in layer.factors], dim=1).contiguous()
         right = torch.cat([x for _, x in layer.factors])
         step = torch.full((), float(self._steps + 1), device=right.device)
         blocks = (tensor.split(BLOCK) for tensor in (layer.weight, left, *moments))
