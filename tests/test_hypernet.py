@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from bbh_bench.inference.hypernet import Generator, Hypernet, Part, layer_wise, single, sliced
 from bbh_bench.inference.low_rank_adam import LowRankLinear
@@ -57,6 +58,26 @@ def test_the_first_layer_sees_noise_and_a_one_hot_slice():
     h = F.leaky_relu(first(inputs), 0.1)
     h = F.leaky_relu(second(h * (2 / 6) ** 0.5), 0.1)
     assert torch.allclose(net(z), net.head(h / 2).view(2, 35), atol=1e-6)
+
+
+@pytest.mark.parametrize("part", [Part(("w",), 5, 7), Part(("w",), 1, 2**20 // 8)], ids=["plain head", "low-rank head"])
+def test_a_scale_multiplies_what_a_hypernet_generates_and_all_gradients(part):
+    torch.manual_seed(0)
+    net, z = Hypernet(part, 3, (6, 8)), torch.randn(2, 3)
+    nn.init.normal_(net.head.bias)
+    outputs, gradients, factors = [], [], []
+    for output in (net(z, -0.3), -0.3 * net(z)):
+        outputs.append(output)
+        weights = [weight for weight in net.parameters() if weight.requires_grad]
+        gradients.append(torch.autograd.grad(output.sin().sum(), weights))
+        if isinstance(net.head, LowRankLinear):
+            ((left, right),) = net.head.factors
+            net.head.factors.clear()
+            factors.append(left.T[:100] @ right)
+    assert isinstance(net.head, LowRankLinear) == (len(factors) == 2)
+    assert torch.allclose(*outputs, rtol=1e-4, atol=1e-5)
+    for ours, expected in [*zip(*gradients, strict=True), *([factors] if factors else [])]:
+        assert torch.allclose(ours, expected, rtol=1e-3, atol=1e-3 * expected.abs().max().item())
 
 
 @pytest.mark.parametrize("partition", PARTITIONS)

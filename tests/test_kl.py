@@ -1,12 +1,13 @@
 """Closed forms against torch.distributions, estimators against brute force, known values and known density ratios."""
 
+import itertools
 import math
 
 import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
-from bbh_bench.inference.kl import Discriminator, gaussian_kl, nearest_full, nearest_per_weight
+from bbh_bench.inference.kl import GROUP_VALUES, Discriminator, gaussian_kl, nearest_full, nearest_per_weight
 from bbh_bench.inference.training import adam
 from bbh_bench.running.stages import seed_everything
 
@@ -115,6 +116,30 @@ def test_equals_brute_force_in_value_and_gradient(ours, brute, s, m):
         gradients.append(torch.autograd.grad(value, samples)[0])
     assert values[0] == pytest.approx(values[1], rel=1e-9)
     assert torch.allclose(*gradients, rtol=1e-6, atol=1e-9)
+
+
+def test_the_estimate_of_many_weights_is_the_sum_over_any_groups_of_them():
+    seed_everything(0)
+    weights = 2 * GROUP_VALUES // 3 + 5  # three groups, of which the last is small
+    samples = torch.randn(3, weights, dtype=torch.float64, requires_grad=True)
+    prior = torch.randn(4, weights, dtype=torch.float64)
+    whole = nearest_per_weight(samples, prior)
+    parts = sum(nearest_per_weight(s, p) for s, p in zip(samples.split(7000, 1), prior.split(7000, 1), strict=True))
+    assert whole.item() == pytest.approx(parts.item(), rel=1e-9)
+    assert torch.allclose(*(torch.autograd.grad(3 * value, samples)[0] for value in (whole, parts)), rtol=1e-12)
+
+
+def test_the_order_of_the_samples_does_not_matter_to_the_estimate_and_their_gradients_follow_them():
+    """All 24 orders of four samples."""
+    seed_everything(0)
+    samples, prior = torch.randn(4, 50, dtype=torch.float64), torch.randn(5, 50, dtype=torch.float64)
+    results = []
+    for order in itertools.permutations(range(4)):
+        permuted = samples[list(order)].requires_grad_()
+        value = nearest_per_weight(permuted, prior)
+        (gradient,) = torch.autograd.grad(value, permuted)
+        results.append((value.item(), gradient[torch.tensor(order).argsort()]))
+    assert all(value == results[0][0] and gradient.equal(results[0][1]) for value, gradient in results)
 
 
 @pytest.mark.parametrize("estimate", [nearest_per_weight, nearest_full])

@@ -80,16 +80,23 @@ class Hypernet(nn.Module):
         z = z * (self.spread * self.noise**-0.5)
         # The one-hot part of the first layer's input selects a column: add the columns instead of multiplying with one-hots.
         h = F.linear(z, weight[:, : self.noise], first.bias).unsqueeze(1) + weight[:, self.noise :].T  # type: ignore[arg-type]
-        h = F.leaky_relu(h.flatten(0, 1), 0.1)
+        h = F.leaky_relu(h, 0.1, inplace=True).flatten(0, 1)
         for layer in others:
-            h = F.leaky_relu(layer(h * (2 / h.shape[1]) ** 0.5), 0.1)  # 2: the rectifier halves the mean square
-        # To multiply the head's inputs and bias costs much less than to multiply what it generates.
-        h = h * (scale * h.shape[1] ** -0.5)
+            root = (2 / h.shape[1]) ** 0.5  # 2: the rectifier halves the mean square
+            h = F.leaky_relu(_scaled_linear(layer, h, root), 0.1, inplace=True)
+        root = h.shape[1] ** -0.5
         if isinstance(self.head, LowRankLinear):
-            output: Tensor = self.head(h, scale)
+            output: Tensor = self.head(h * (scale * root), scale)
         else:
-            output = F.linear(h, self.head.weight, scale * self.head.bias)
+            output = _scaled_linear(self.head, h, scale * root, scale)
         return output.reshape(len(z), -1)
+
+
+def _scaled_linear(layer: nn.Module, x: Tensor, scale: float, bias_scale: float = 1.0) -> Tensor:
+    """``scale x W' + bias_scale b``: the matrix product applies the first factor, so that no scaled tensor is stored."""
+    weight: Tensor = layer.weight  # type: ignore[assignment]
+    bias: Tensor = layer.bias  # type: ignore[assignment]
+    return torch.addmm(bias, x, weight.T, beta=bias_scale, alpha=scale)
 
 
 class Generator(nn.Module):

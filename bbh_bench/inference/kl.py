@@ -69,7 +69,7 @@ class _LogRatiosPerWeight(torch.autograd.Function):
 
 def _log_ratios(samples: Tensor, prior: Tensor, gradient: Tensor) -> Tensor:
     """The sum for samples ``[S, W]`` and ``[M, W]`` of the prior. Writes its gradient with respect to the samples."""
-    rows, exchanged = _sorted(samples)  # the nearest neighbour of a scalar is next to it
+    rows, steps = _sorted(samples)  # the nearest neighbour of a scalar is next to it
     ordered = torch.stack(rows)
     gaps = ordered[1:] - ordered[:-1]
     to_samples = torch.cat([gaps[:1], torch.minimum(gaps[:-1], gaps[1:]), gaps[-1:]])
@@ -85,28 +85,29 @@ def _log_ratios(samples: Tensor, prior: Tensor, gradient: Tensor) -> Tensor:
     by_distance = to_samples.mul_(to_prior_root).div_(to_samples_root.mul_(divisor).mul_(numerator))
     by_order = to_prior.div_(to_prior_root.mul_(numerator))
     _subtract_gradient_of_gaps(by_order, by_distance, gaps)
-    torch.stack(_restore_order(list(by_order), exchanged), out=gradient)
+    torch.stack(_restore_order(list(by_order), steps), out=gradient)
     return log_ratios
 
 
-def _sorted(rows: Tensor) -> tuple[list[Tensor], list[tuple[int, Tensor]]]:
+def _sorted(rows: Tensor) -> tuple[list[Tensor], list[tuple[int, Tensor, Tensor]]]:
     """The rows of ``[S, W]`` with every column in ascending order, by exchanges of neighbours.
 
-    Also returns the exchanges in their order: the index of the first of two rows, and 1 where the two were exchanged, else 0.
+    Also returns the steps in their order: the index of the first of two rows, and both before they were exchanged.
     """
-    ordered, exchanged = list(rows), []
+    ordered, steps = list(rows), []
     for turn in range(len(ordered)):
         for k in range(turn % 2, len(ordered) - 1, 2):
             low, high = ordered[k], ordered[k + 1]
-            exchanged.append((k, torch.gt(low, high, out=torch.empty_like(low))))
+            steps.append((k, low, high))
             ordered[k], ordered[k + 1] = torch.minimum(low, high), torch.maximum(low, high)
-    return ordered, exchanged
+    return ordered, steps
 
 
-def _restore_order(rows: list[Tensor], exchanged: list[tuple[int, Tensor]]) -> list[Tensor]:
-    """Values that belong to sorted samples, in the order of the samples: undoes the exchanges of ``_sorted``."""
-    for k, is_exchanged in reversed(exchanged):
+def _restore_order(rows: list[Tensor], steps: list[tuple[int, Tensor, Tensor]]) -> list[Tensor]:
+    """Values that belong to sorted samples, in the order of the samples: undoes the steps of ``_sorted``."""
+    for k, first, second in reversed(steps):
         low, high = rows[k], rows[k + 1]
+        is_exchanged = torch.gt(first, second, out=torch.empty_like(low))
         rows[k], rows[k + 1] = low.lerp(high, is_exchanged), high.lerp(low, is_exchanged)  # exactly one of the two
     return rows
 

@@ -99,17 +99,9 @@ class LowRankAdam:
         self._steps += 1
 
     def _low_rank_step(self, layer: LowRankLinear, moments: tuple[Tensor, Tensor]) -> None:
-        left = torch.cat([gradient for gradient, _ in layer.factors]).T.contiguous()
+        left = torch.cat([gradient.T for gradient, _ in layer.factors], dim=1).contiguous()
         right = torch.cat([x for _, x in layer.factors])
         step = torch.full((), float(self._steps + 1), device=right.device)
-        for start in range(0, len(left), BLOCK):
-            rows = slice(start, start + BLOCK)
-            fused_adam(
-                [layer.weight[rows]],
-                [left[rows] @ right],
-                [moments[0][rows]],
-                [moments[1][rows]],
-                step,
-                self._lr,
-                self._eps,
-            )
+        blocks = (tensor.split(BLOCK) for tensor in (layer.weight, left, *moments))
+        for weight, factor, mean, square in zip(*blocks, strict=True):
+            fused_adam([weight], [factor @ right], [mean], [square], step, self._lr, self._eps)
