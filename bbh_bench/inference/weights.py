@@ -173,12 +173,10 @@ def squared(x: Tensor) -> Tensor:
     PyTorch lays the squares of images ``[B, 1, H, W]`` out with channels first, and convolutions then use slow kernels.
     """
     squares = x.square()
-    return squares.as_strided(x.shape, x.stride()) if squares.stride() != x.stride() and _is_dense(x) else squares
-
-
-def _is_dense(x: Tensor) -> bool:
-    """Whether images ``[B, 1, H, W]`` have no gaps in memory: with one channel, both orders of channels are the same."""
-    return x.dim() == 4 and x.shape[1] == 1 and x.is_contiguous()
+    one_channel = (
+        x.dim() == 4 and x.shape[1] == 1 and x.is_contiguous()
+    )  # without gaps, in both orders of its one channel
+    return squares.as_strided(x.shape, x.stride()) if one_channel else squares
 
 
 def noise_like(x: Tensor) -> Tensor:
