@@ -7,6 +7,7 @@ import torch
 from torch.autograd.functional import jacobian
 from torch.distributions import Normal
 
+from bbh_bench.acceleration import acceleration
 from bbh_bench.inference.flows import Planar, RealNvp, flow
 from bbh_bench.running.stages import seed_everything
 
@@ -99,6 +100,24 @@ def test_the_gates_start_near_one():
     network = RealNvp(50, hidden=50, steps=1)
     _, log_det = network(torch.zeros(200, 50), torch.zeros(1, 200, 50))
     assert torch.allclose(log_det.mean() / 50, torch.tensor(-math.log1p(math.exp(-2))), atol=0.05)
+
+
+def test_fast_gates_equal_the_plain_formula_in_values_and_gradients():
+    """Oracle: automatic differentiation of the plain formula; some gates are almost open, some closed."""
+    seed_everything(0)
+    network = perturbed(RealNvp(40, hidden=5, steps=3))
+    with torch.no_grad():
+        for step in network.steps:
+            step.heads.bias[40:] += torch.linspace(-120, 40, 40)
+    z = torch.randn(9, 40, dtype=torch.float64, requires_grad=True)
+    masks, inputs = network.masks(z), [z, *network.parameters()]
+    weights, results = torch.randn(9, 40, dtype=torch.float64), []
+    for on in (True, False):
+        with acceleration(on):
+            image, log_det = network(z, masks)
+        results.append([image, log_det, *torch.autograd.grad((weights * image).sum() + (log_det**2).sum(), inputs)])
+    for fast, plain in zip(*results, strict=True):
+        assert torch.allclose(fast, plain, rtol=1e-9, atol=1e-9)
 
 
 def test_closed_gates_have_finite_log_determinants_and_gradients():

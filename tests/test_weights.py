@@ -4,8 +4,16 @@ import pytest
 import torch
 from torch import nn
 
-from bbh_bench.inference.weights import MIN_BATCHED_SAMPLES, WeightPosterior, batched_forward, forward, noise_like
-from bbh_bench.tasks.networks import lenet, small_lenet
+from bbh_bench.inference.weights import (
+    MIN_BATCHED_SAMPLES,
+    WeightPosterior,
+    batched_forward,
+    forward,
+    noise_like,
+    sample_gaussian,
+    squared,
+)
+from bbh_bench.tasks.networks import ChannelsLast, lenet, small_lenet
 
 
 def mlp():
@@ -72,6 +80,51 @@ def test_noise_is_standard_normal_in_every_layout(layout):
     assert abs(noise.mean()) < 4 / noise.numel() ** 0.5
     assert abs(noise.var() - 1) < 4 * (2 / noise.numel()) ** 0.5
     assert all(abs((noise * noise.roll(1, dim)).mean()) < 4 / noise.numel() ** 0.5 for dim in range(4))
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("block", [50, 2**17])
+def test_gaussian_samples_have_the_gradients_of_the_formula(scaled, layout, block, monkeypatch):
+    """Oracle: automatic differentiation of scale mean + std noise, with the noise that was sampled; several blocks, or one."""
+    monkeypatch.setattr("bbh_bench.inference.weights.BLOCK_VALUES", block)
+    torch.manual_seed(0)
+    mean = torch.randn(7, 3, 4, 2, dtype=torch.float64).to(memory_format=layout).requires_grad_()
+    variance = torch.rand(7, 3, 4, 2, dtype=torch.float64).to(memory_format=layout).requires_grad_()
+    scale = torch.rand(7, 3, 1, 1, dtype=torch.float64, requires_grad=True) if scaled else None
+    inputs = [mean, variance, *([] if scale is None else [scale])]
+    sample = sample_gaussian(mean, variance, scale)
+    centre = mean if scale is None else scale * mean
+    noise = ((sample - centre) / variance.sqrt()).detach()
+    weights = torch.randn_like(sample)
+    ours = torch.autograd.grad((weights * sample).sum(), inputs)
+    theirs = torch.autograd.grad((weights * (centre + variance.sqrt() * noise)).sum(), inputs)
+    assert all(torch.allclose(*pair) for pair in zip(ours, theirs, strict=True))
+    assert noise.unique().numel() == noise.numel()
+
+
+def test_gaussian_samples_are_standard_normal_over_blocks(monkeypatch):
+    monkeypatch.setattr("bbh_bench.inference.weights.BLOCK_VALUES", 1000)
+    torch.manual_seed(0)
+    mean, variance = torch.full((300, 400), 3.0), torch.full((300, 400), 4.0)
+    noise = (sample_gaussian(mean, variance) - 3) / 2
+    assert abs(noise.mean()) < 4 / noise.numel() ** 0.5
+    assert abs(noise.var() - 1) < 4 * (2 / noise.numel()) ** 0.5
+    assert sample_gaussian(mean, 0 * variance).equal(mean)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_squares_keep_the_layout_in_memory_and_the_gradient(channels):
+    """With the strides of PyTorch's own squares, the convolution of one channel answers with channels first."""
+    x = torch.randn(2, channels, 6, 5, requires_grad=True)
+    images = ChannelsLast()(x)
+    squares = squared(images)
+    assert squares.equal(x.square())
+    assert squares.stride() == images.stride()
+    convolution = nn.Conv2d(channels, 4, 3).to(memory_format=torch.channels_last)
+    assert convolution(squares).is_contiguous(memory_format=torch.channels_last)
+    (gradient,) = torch.autograd.grad(squares.sum(), x)
+    assert torch.allclose(gradient, 2 * x)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -4,10 +4,16 @@
 """
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from bbh_bench.acceleration import accelerated
+
+LOWEST_GATE = -80.0
+"""Logit of a gate from which on its logarithm is the logit itself, in single precision."""
 
 
 def flow(dim: int, hidden: int, steps: int) -> nn.Module:
@@ -33,17 +39,24 @@ class RealNvp(nn.Module):
 
     def masks(self, z: Tensor) -> Tensor:
         """Sample masks for z ``[..., D]``: zeros and ones, ``[steps, ..., D]``."""
-        return torch.rand(len(self.steps), *z.shape, device=z.device, dtype=z.dtype).round()
+        shape = (len(self.steps), *z.shape)
+        if z.is_cuda or not accelerated():
+            return torch.rand(shape, device=z.device, dtype=z.dtype).round()
+        # On a CPU, random numbers take longer than the flow itself. A random 64-bit integer has eight bytes.
+        number = math.prod(shape)
+        integers = torch.empty(-(-number // 8), dtype=torch.int64).random_(-(2**63), None)  # all 64 bits, also the sign
+        return (integers.view(torch.uint8)[:number] & 1).to(z.dtype).view(shape)
 
     def forward(self, z: Tensor, masks: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map z ``[..., D]`` to the output ``[..., D]`` and log-determinant ``[...]``; masks are ``[steps, ..., D]``."""
         masks = self.masks(z) if masks is None else masks
-        log_gates = []
-        for step, mask, unmasked in zip(self.steps, masks, 1 - masks, strict=True):
+        gated = _Gated.apply if accelerated() else plain_gated
+        log_dets = []
+        for step, mask in zip(self.steps, masks, strict=True):
             shift, gate = step(mask * z)
-            log_gates.append(unmasked * F.logsigmoid(gate))
-            z = torch.lerp(shift, z, log_gates[-1].exp())  # masked elements of z do not change: their gate is 1
-        return z, torch.stack(log_gates).sum((0, -1))
+            z, log_det = gated(z, shift, gate, mask)
+            log_dets.append(log_det)
+        return z, torch.stack(log_dets).sum(0)
 
     def inverse(self, z: Tensor, masks: Tensor) -> Tensor:
         """The input ``[..., D]`` that ``forward`` with these masks maps to z ``[..., D]``."""
@@ -51,6 +64,36 @@ class RealNvp(nn.Module):
             shift, gate = step(mask * z)  # the step did not change the masked elements
             z = mask * z + (1 - mask) * (shift + (z - shift) / gate.sigmoid())
         return z
+
+
+def plain_gated(z: Tensor, shift: Tensor, gate: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """``m z + (1 - m) (z g + (1 - g) shift)``, g = sigmoid(gate), all ``[..., D]``; the log-determinant ``[...]``."""
+    log_gate = (1 - mask) * F.logsigmoid(gate)
+    return torch.lerp(shift, z, log_gate.exp()), log_gate.sum(-1)  # masked elements of z do not change: their gate is 1
+
+
+class _Gated(torch.autograd.Function):
+    """``plain_gated`` in a third of the operations: the derivatives of all that it computes need the gates and ``z - shift``.
+
+    With masked gates set to 1, the derivative of ``log g`` with respect to ``gate`` is ``1 - g`` everywhere.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, shift: Tensor, gate: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        gates = torch.maximum(gate.sigmoid(), mask)
+        # A gate below LOWEST_GATE is e^gate, which single precision rounds to 0.
+        log_gates = torch.maximum(gates.log(), gate.clamp_max(LOWEST_GATE).mul_(1 - mask))
+        difference = z - shift
+        ctx.save_for_backward(gates, difference)
+        return torch.lerp(shift, z, gates), log_gates.sum(-1)  # exactly z where the gate is 1
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        (of_z, of_log_det), (gates, difference) = gradients, ctx.saved_tensors
+        closed = 1 - gates
+        through = of_z * gates
+        of_gate = torch.addcmul(of_log_det.unsqueeze(-1), through, difference).mul_(closed)
+        return through, of_z * closed, of_gate, None
 
 
 class _Coupling(nn.Module):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from bbh_bench.acceleration import accelerated
 from bbh_bench.api import Batches, Problem, Stateful
 from bbh_bench.inference.adam import Adam
+from bbh_bench.inference.memory import freed_memory_kept
 
 REPORT_EVERY = 20  # steps; reading the loss waits for a GPU
 
@@ -50,7 +51,7 @@ def minimise(
     """
     steps = problem.steps
     batches = problem.batches()
-    with problem.checkpoint(_whole_state(batches, optimiser, state or {})) as save_if_due:
+    with freed_memory_kept(), problem.checkpoint(_whole_state(batches, optimiser, state or {})) as save_if_due:
         for x, y in islice(batches, steps - batches.step):
             step = batches.step - 1
             optimiser.zero_grad()

@@ -6,7 +6,7 @@ operation itself. Elsewhere a loop evaluates one sample after the other: on a CP
 """
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -25,6 +25,8 @@ WeightSamples = dict[str, Tensor]
 
 MIN_BATCHED_SAMPLES = 8  # batching fewer samples saves no time
 MAX_BATCHED_PIXELS = 3200  # in the whole batch of inputs; up to here one core is faster with all samples batched
+BLOCK_VALUES = 2**17  # of outputs that are sampled together: more do not fit into a core's cache
+SMALLEST_VARIANCE = 1e-16  # the derivative of a root at 0 is infinite
 GPU_CHUNK_SIZE = 16  # samples that are batched on a GPU; the activations of all of them are in memory
 
 
@@ -117,31 +119,64 @@ def with_layers(network: nn.Module, replacements: Mapping[nn.Module, nn.Module])
     return copy.deepcopy(network, memo)  # deepcopy uses the memo's objects in place of copies
 
 
-def sample_gaussian(mean: Tensor, variance: Tensor) -> Tensor:
-    """A sample of N(mean, variance), differentiable with respect to both, also where the variance is 0."""
+def sample_gaussian(mean: Tensor, variance: Tensor, scale: Tensor | None = None) -> Tensor:
+    """A sample of N(scale mean, variance), differentiable with respect to all, also where the variance is 0.
+
+    Mean and variance are ``[B, ...]``, and ``scale`` has the same number of dimensions, each of the same size or 1. No scale
+    is a scale of 1. The derivative with respect to a variance below 1e-16 is that at 1e-16, and therefore finite.
+    """
     if not accelerated():
-        return mean + variance.clamp_min(1e-16).sqrt() * torch.randn_like(mean)
-    sample: Tensor = _GaussianSample.apply(mean, variance)
+        mean = mean if scale is None else scale * mean
+        return mean + variance.clamp_min(SMALLEST_VARIANCE).sqrt() * torch.randn_like(mean)
+    sample: Tensor = _GaussianSample.apply(mean, variance, scale)
     return sample
 
 
 class _GaussianSample(torch.autograd.Function):
-    """Stores one tensor for the backward pass, where automatic differentiation stores four.
-
-    The derivative with respect to a variance below 1e-16 is that at 1e-16, and therefore finite.
-    """
+    """Block by block: what one operation writes is still in the core's cache when the next one reads it."""
 
     @staticmethod
-    def forward(ctx: Any, mean: Tensor, variance: Tensor) -> Tensor:
-        std, noise = variance.clamp_min(1e-16).sqrt_(), noise_like(mean)
-        sample = torch.addcmul(mean, std, noise)
-        ctx.save_for_backward(noise.div_(std.mul_(2)))
+    def forward(ctx: Any, mean: Tensor, variance: Tensor, scale: Tensor | None) -> Tensor:
+        sample, factor = torch.empty_like(mean), torch.empty_like(mean)
+        for rows in _blocks(mean):
+            scaled = mean[rows] if scale is None else mean[rows] * scale[rows]
+            precision = variance[rows].clamp_min(SMALLEST_VARIANCE).rsqrt_()  # its root, 1 / std
+            block = torch.mul(noise_like(scaled), precision, out=factor[rows])
+            torch.addcmul(scaled, variance[rows], block, out=sample[rows])  # variance / std = std
+        ctx.save_for_backward(factor, *(() if scale is None else (mean, scale)))
         return sample
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
-        (factor,) = ctx.saved_tensors
-        return gradients[0], gradients[0] * factor
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        (gradient,), (factor, *scaled) = gradients, ctx.saved_tensors
+        of_variance = torch.empty_like(factor)
+        if not scaled:
+            return gradient, torch.mul(gradient, factor, out=of_variance).mul_(0.5), None
+        mean, scale = scaled
+        of_mean, of_scale = torch.empty_like(mean), torch.empty_like(scale)
+        for rows in _blocks(mean):
+            torch.mul(gradient[rows], factor[rows], out=of_variance[rows]).mul_(0.5)
+            torch.mul(gradient[rows], scale[rows], out=of_mean[rows])
+            of_scale[rows] = (gradient[rows] * mean[rows]).sum_to_size(scale[rows].shape)
+        return of_mean, of_variance, of_scale
+
+
+def _blocks(x: Tensor) -> Iterator[slice]:
+    """Rows of ``[B, ...]`` that fit into a core's cache together. On a GPU, all rows: there each operation costs its start."""
+    rows = len(x) if x.is_cuda else max(1, BLOCK_VALUES // max(1, x[:1].numel()))
+    return (slice(start, start + rows) for start in range(0, len(x), max(1, rows)))
+
+
+def squared(x: Tensor) -> Tensor:
+    """``x ** 2``, differentiable, in the same layout in memory.
+
+    PyTorch lays the squares of images ``[B, 1, H, W]`` out with channels first, and convolutions then use slow kernels.
+    """
+    squares = x.square()
+    one_channel = (
+        x.dim() == 4 and x.shape[1] == 1 and x.is_contiguous()
+    )  # without gaps, in both orders of its one channel
+    return squares.as_strided(x.shape, x.stride()) if one_channel else squares
 
 
 def noise_like(x: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from bbh_bench.inference.weights import (
     forward,
     sample_gaussian,
     sampled_layers,
+    squared,
     with_layers,
 )
 
@@ -159,7 +160,7 @@ class LocalLayer(nn.Module):
         The outputs' variance is the same layer, applied to squared inputs, with the variances of the weights as its weights.
         """
         variances = {name: value.exp() for name, value in self.gaussians.log_variances(self.name).items()}
-        return sample_gaussian(self.layer(x), functional_call(self.layer, variances, (x.square(),)))
+        return sample_gaussian(self.layer(x), functional_call(self.layer, variances, (squared(x),)))
 
 
 class GaussianPosterior(WeightPosterior):

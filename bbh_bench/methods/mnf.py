@@ -22,10 +22,17 @@ from torch.func import functional_call
 
 from bbh_bench.api import Choices, LogUniform, OneOf, Posterior, Problem, Uniform
 from bbh_bench.inference.flows import flow
-from bbh_bench.inference.kl import gaussian_kl
 from bbh_bench.inference.rates import learning_rate
 from bbh_bench.inference.training import adam, annealing_weight, minimise
-from bbh_bench.inference.weights import WeightPosterior, WeightSamples, sample_gaussian, sampled_layers, with_layers
+from bbh_bench.inference.weights import (
+    SMALLEST_VARIANCE,
+    WeightPosterior,
+    WeightSamples,
+    sample_gaussian,
+    sampled_layers,
+    squared,
+    with_layers,
+)
 
 
 @dataclass(frozen=True)
@@ -33,7 +40,8 @@ class Mnf:
     """Multiplicative normalising flows: Gaussian weights, correlated by a flow over the units they belong to."""
 
     name: str = "mnf"
-    version: int = 1
+    version: int = 2
+    """2: masks of the flows come from other random numbers."""
     lr: float | None = None
     """Learning rate of all but ``log_std``. None: that of the budget, 1e-3 to 4e-3 (``bbh_bench.inference.rates``)."""
     prior_scale: float = 1.0
@@ -113,7 +121,9 @@ class MnfLayer(nn.Module):
         self.z_log_variance = nn.Parameter(torch.full((size,), math.log(0.1)))
         self.flow = flow(size, method.flow_hidden, method.flow_steps)
         self.auxiliary = Auxiliary(self.z_mean, 2 * method.flow_hidden, method.flow_steps)
-        self.last_z: tuple[Tensor, Tensor] | None = None  # z and log-determinant of the last forward pass, for the KL
+        # Of the last forward pass, for the KL: z and the log-determinant of its flow; variances.
+        self.last_z: tuple[Tensor, Tensor] | None = None
+        self.last_variances: dict[str, Tensor] | None = None
 
     def stds(self) -> dict[str, Tensor]:
         """Standard deviations of weights and biases, in their shapes.
@@ -121,10 +131,18 @@ class MnfLayer(nn.Module):
         Parameters that an optimiser step moved above the limit are first set back to it. If they were only clamped in the
         formula, they would get no gradient there, and would never change again.
         """
-        with torch.no_grad():
-            for log_std in self.log_std.values():
-                log_std.clamp_(max=self.max_log_std)
+        self._limit()
         return {k: log_std.exp() for k, log_std in self.log_std.items()}
+
+    def variances(self) -> dict[str, Tensor]:
+        """The squares of ``stds``."""
+        self._limit()
+        return {k: (2 * log_std).exp() for k, log_std in self.log_std.items()}
+
+    @torch.no_grad()
+    def _limit(self) -> None:
+        for log_std in self.log_std.values():
+            log_std.clamp_(max=self.max_log_std)
 
     def sample_z(self, n: int) -> tuple[Tensor, Tensor]:
         """Sample n vectors z ``[n, Z]``, and the log-determinant ``[n]`` of the flow at each."""
@@ -138,10 +156,12 @@ class MnfLayer(nn.Module):
         Outputs are sampled with the mean and variance that the weights imply: local reparameterisation.
         """
         z, _ = self.last_z = self.sample_z(len(x))
-        z = z.view(len(x), *[1] * (x.dim() - 2), -1) if self.dense else z[:, :, None, None]
-        mean = self.layer(z * x) if self.dense else z * self.layer(x)
-        variances = {k: std.square() for k, std in self.stds().items()}
-        return sample_gaussian(mean, functional_call(self.layer, variances, (x.square(),)))
+        self.last_variances = self.variances()
+        variance = functional_call(self.layer, self.last_variances, (squared(x),))
+        if self.dense:
+            z = z.view(len(x), *[1] * (x.dim() - 2), -1)
+            return sample_gaussian(self.layer(z * x), variance)
+        return sample_gaussian(self.layer(x), variance, scale=z[:, :, None, None])
 
     def means(self, z: Tensor) -> WeightSamples:
         """Means of weights and biases given n vectors z ``[n, Z]``: ``[n, *shape]`` each."""
@@ -163,19 +183,28 @@ class MnfLayer(nn.Module):
         Uses the z of the last forward pass, once. Samples one new z if there was no forward pass since the last call.
         """
         z, log_det = self.last_z or self.sample_z(1)
-        self.last_z = None
-        # The KL given z is linear in z^2, so its mean over several z is the KL at their root mean square.
-        means, stds = self.means(torch.linalg.vector_norm(z, dim=0, keepdim=True) / len(z) ** 0.5), self.stds()
-        given_z = gaussian_kl(_concatenated(means), _concatenated(stds), self.prior_scale)
+        variances = self.last_variances or self.variances()
+        self.last_z = self.last_variances = None
         # The mean of the Gaussian's part of log q(z) is its negative entropy, which has no noise, unlike its value at z.
         log_q = -(self.z_log_variance.sum() + len(self.z_mean) * (math.log(2 * math.pi) + 1)) / 2 - log_det.mean()
-        axis = 1 if self.dense else 0
-        log_r = self.auxiliary(z, *(w.movedim(axis, 0).flatten(1) for w in (self.layer.weight, stds["weight"])))
-        return given_z + log_q - log_r.mean()
+        weights = [self._by_z(weight) for weight in (self.layer.weight, variances["weight"])]
+        return self._kl_given(z, variances) + log_q - self.auxiliary(z, *weights).mean()
 
+    def _by_z(self, weight: Tensor) -> Tensor:
+        """A kernel as a matrix ``[Z, others]``."""
+        return weight.T if self.dense else weight.flatten(1)
 
-def _concatenated(weights: dict[str, Tensor]) -> Tensor:
-    return torch.cat([weight.flatten() for weight in weights.values()])
+    def _kl_given(self, z: Tensor, variances: Mapping[str, Tensor]) -> Tensor:
+        """KL to the prior of all weights given z, averaged over vectors z ``[n, Z]``: of Gaussians, in closed form."""
+        square_z = z.square().mean(0)
+        squares = self._by_z(self.layer.weight).square().sum(1).dot(square_z)
+        if self.layer.bias is not None:
+            bias = self.layer.bias.square()
+            squares = squares + (bias.sum() if self.dense else bias.dot(square_z))
+        squares = squares + torch.stack([variance.sum() for variance in variances.values()]).sum()
+        log_std = torch.stack([log_std.sum() for log_std in self.log_std.values()]).sum()
+        number = sum(variance.numel() for variance in variances.values())
+        return squares / (2 * self.prior_scale**2) - log_std + number * (math.log(self.prior_scale) - 0.5)
 
 
 class Auxiliary(nn.Module):
@@ -196,9 +225,9 @@ class Auxiliary(nn.Module):
         self.log_precision_start = nn.Parameter(torch.full((size,), -math.log(0.1)))
         self.flow = flow(size, hidden, steps)
 
-    def forward(self, z: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-        """Log r ``[n]`` of z ``[n, Z]``, each with a sample of the weights N(z M, std^2); M and std are ``[Z, others]``."""
-        std = torch.linalg.vector_norm(self.direction[:, None] * std, dim=0)
+    def forward(self, z: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+        """Log r ``[n]`` of z ``[n, Z]``, each with a sample of the weights N(z M, variance); these two are ``[Z, others]``."""
+        std = (self.direction.square() @ variance).clamp_min(SMALLEST_VARIANCE).sqrt()
         projected = torch.addcmul((self.direction * z) @ mean, std, torch.randn(len(z), len(std), device=z.device))
         summary = projected.tanh().mean(-1, keepdim=True)
         log_precision = torch.addcmul(self.log_precision_start, self.log_precision, summary)
