@@ -50,10 +50,9 @@ def test_where_they_use_others_scores_are_equal_within_noise(method):
     assert plain != fast
 
 
-@pytest.mark.parametrize(
-    "method", [Map(), Ensemble(members=2), Bbb(), Dropout(), Mnf()], ids=lambda method: method.name
-)
+@pytest.mark.parametrize("method", [Map(), Ensemble(members=2), Bbb(), Dropout()], ids=lambda method: method.name)
 def test_the_samples_of_one_posterior_are_the_same_networks(method):
+    """Not for ``mnf``, whose flows take other random masks in the fast way."""
     problem = small_problem(epochs=2)
     seed_everything(0)
     posterior = method.fit(problem)
