@@ -15,6 +15,7 @@ from bbh_bench.attacks.passes import PassCounter
 from bbh_bench.attacks.robustness import robustness
 from bbh_bench.attacks.threat_model import craft
 from bbh_bench.methods.dropout import Dropout
+from bbh_bench.methods.ensemble import Ensemble
 from bbh_bench.methods.map import Map
 from bbh_bench.running.stages import Stages, seed_everything
 from bbh_bench.tasks.digits5 import TASK
@@ -72,6 +73,16 @@ def test_a_point_has_the_same_accuracy_on_known_and_fresh_networks():
     posterior = Map().fit(loaded.problem(CPU))
     curve = robustness(loaded.evaluate(posterior, CPU, 0, Stages(0, CPU)))[1]["robust/linf"]
     assert curve["known_accuracy"] == curve["accuracy"]
+
+
+def test_an_ensemble_decides_with_all_of_its_members():
+    """Its predictions at epsilon 0 are those of the test set, though groups of the attack have fewer networks."""
+    attacks = (replace(ADAPTIVE_LINF, images=40, epsilons=(0.0, 0.1)),)
+    loaded = replace(TINY, samples=8, attacks=attacks).load("")
+    posterior = Ensemble(members=6).fit(replace(loaded.problem(CPU), epochs=1))
+    arrays = loaded.evaluate(posterior, CPU, 0, Stages(0, CPU))
+    index = arrays["attack/adaptive-linf/index"]
+    assert np.allclose(arrays["attack/adaptive-linf/0/log_odds"], arrays["test/log_odds"][index], rtol=2e-3, atol=1e-3)
 
 
 def linear(weight):

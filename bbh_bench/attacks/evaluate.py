@@ -145,11 +145,8 @@ def _evaluate(
     index = context.index(attack)
     clean = context.x[index]
     mean_perturbation = torch.stack([(images - clean).abs().flatten(1).mean(1) for images in crafted.images])
-    groups = 1
-    if attack.algorithm.checks:  # groups of the size that the attacker has against unknown networks
-        groups = max(1, context.samples * attack.algorithm.groups // attack.samples)
     with stage(f"evaluate/{attack.name}", images=len(clean) * len(crafted.images)):
-        networks = grouped(posterior, context.samples, groups)
+        networks = _deciding(context, posterior, attack)
         predictions = [predict(networks, images, context.device, context.classes) for images in crafted.images]
         scales = None
         if crafted.smallest is not None:
@@ -157,6 +154,20 @@ def _evaluate(
     if attack.algorithm.checks:
         attacker_classes = _classes_of_known(context, posterior, attack, crafted, networks, stage)
     return attack_arrays(attack, index, context.y[index], attacker_classes, mean_perturbation, predictions, scales)
+
+
+def _deciding(context: AttackContext, posterior: Posterior, attack: Attack) -> AttackerNetworks:
+    """The networks that decide: in groups, if the attack goes on against them, of the size that it is used to.
+
+    A posterior with fewer networks, such as an ensemble, decides with all of them. Groups of some members would weight them
+    at random.
+    """
+    networks = posterior.sample(context.samples)
+    with torch.no_grad():
+        count = len(networks(context.x[:1].to(context.device)))
+    if not attack.algorithm.checks or count < context.samples:
+        return AttackerNetworks.of(networks)
+    return grouped(posterior, context.samples, max(1, context.samples * attack.algorithm.groups // attack.samples))
 
 
 def _classes_of_known(
