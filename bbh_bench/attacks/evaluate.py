@@ -162,12 +162,13 @@ def _deciding(context: AttackContext, posterior: Posterior, attack: Attack) -> A
     A posterior with fewer networks, such as an ensemble, decides with all of them. Groups of some members would weight them
     at random.
     """
-    networks = posterior.sample(context.samples)
+    if not attack.algorithm.checks:
+        return AttackerNetworks.of(posterior.sample(context.samples))
+    groups = max(1, context.samples * attack.algorithm.groups // attack.samples)
+    networks, whole = grouped(posterior, context.samples, groups), posterior.sample(context.samples)
     with torch.no_grad():
-        count = len(networks(context.x[:1].to(context.device)))
-    if not attack.algorithm.checks or count < context.samples:
-        return AttackerNetworks.of(networks)
-    return grouped(posterior, context.samples, max(1, context.samples * attack.algorithm.groups // attack.samples))
+        count = len(whole(context.x[:1].to(context.device)))
+    return networks if count == context.samples else AttackerNetworks.of(whole)
 
 
 def _classes_of_known(
