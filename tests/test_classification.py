@@ -15,6 +15,7 @@ from bbh_bench.evaluation.predictive import decode, predict
 from bbh_bench.records.store import Store
 
 LEADERBOARD = Path(__file__).parent.parent / "leaderboard"
+OF_ATTACKS = ("attack", "robust", "uncertainty")
 
 
 def predicted(seed, n=60, scale=2.0):
@@ -119,7 +120,7 @@ def test_published_scores_are_computed_again(path):
     scores, curves = score(store.arrays(record), bbh_metrics())
 
     def without_attacks(values):
-        return {name: value for name, value in values.items() if name.split("/")[0] not in ("attack", "robust")}
+        return {name: value for name, value in values.items() if name.split("/")[0] not in OF_ATTACKS}
 
     expected = without_attacks(record.scores)
     assert list(scores) == list(expected)
