@@ -7,10 +7,10 @@ accuracy against cost from which the default values were chosen.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import count
+from itertools import cycle
 from typing import Any
 
 import torch
@@ -118,7 +118,7 @@ class _Search:
         self.best = inputs.clone()
         self.probs = self._probabilities(inputs)
         self.margin = margin(self.probs, labels)
-        self._groups = self._in_turns()
+        self._groups = cycle(self.networks.groups)
 
     def run(self, epsilon: float) -> None:
         """All phases and targets, each on the images that are still classified correctly."""
@@ -168,15 +168,14 @@ class _Search:
             )
         if self.norm == "linf":
             return gradient.sign()
-        length = torch.linalg.vector_norm(gradient.flatten(1), dim=1).view(-1, *[1] * (gradient.dim() - 1))
+        length = _lengths(gradient)
         return torch.where(length > 0, gradient / length, 0.0)
 
     def _project(self, images: Tensor, clean: Tensor, epsilon: float) -> Tensor:
         if self.norm == "linf":
             return torch.clamp(images, clean - epsilon, clean + epsilon).clamp(*self.bounds)
         moved = images - clean
-        length = torch.linalg.vector_norm(moved.flatten(1), dim=1).view(-1, *[1] * (moved.dim() - 1))
-        return (clean + moved * (epsilon / length.clamp_min(epsilon))).clamp(*self.bounds)
+        return (clean + moved * (epsilon / _lengths(moved).clamp_min(epsilon))).clamp(*self.bounds)
 
     def _random_start(self, where: Tensor, epsilon: float) -> Tensor:
         """Uniform in the ball in L-infinity; on a random direction, at a uniform distance, in L2."""
@@ -184,9 +183,8 @@ class _Search:
         if self.norm == "linf":
             return (clean + epsilon * (2 * torch.rand_like(clean) - 1)).clamp(*self.bounds)
         moved = torch.randn_like(clean)
-        shape = (-1, *[1] * (clean.dim() - 1))
-        length = torch.linalg.vector_norm(moved.flatten(1), dim=1).view(shape)
-        distance = epsilon * torch.rand(len(clean), device=clean.device, dtype=clean.dtype).view(shape)
+        length = _lengths(moved)
+        distance = epsilon * torch.rand(len(clean), device=clean.device, dtype=clean.dtype).view_as(length)
         return (clean + moved * (distance / length.clamp_min(1e-12))).clamp(*self.bounds)
 
     def _remaining(self) -> Tensor:
@@ -194,9 +192,9 @@ class _Search:
         return (self.margin < MISCLASSIFIED).nonzero().squeeze(1)
 
     def _probabilities(self, images: Tensor) -> Tensor:
-        return log_mean_softmax(self.networks.check(images)).exp()
+        return log_mean_softmax(self.networks.check(images.clone())).exp()  # networks may change their copy
 
-    def _in_turns(self) -> Iterator[Any]:
-        """The groups of networks, one after the other, again and again."""
-        groups = self.networks.groups
-        return (groups[k % len(groups)] for k in count())
+
+def _lengths(x: Tensor) -> Tensor:
+    """L2 norms of images ``[N, ...]``, in a shape ``[N, 1, ...]`` that multiplies them."""
+    return torch.linalg.vector_norm(x.flatten(1), dim=1).view(-1, *[1] * (x.dim() - 1))

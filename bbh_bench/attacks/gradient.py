@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from bbh_bench.api import AttackAlgorithm, Norm, RunAttack
-from bbh_bench.attacks.losses import log_odds_against
+from bbh_bench.attacks.losses import log_odds_against, margin
 from bbh_bench.attacks.threat_model import require_norm, scaled
 
 CERTAIN_LOG_ODDS = 2.0
@@ -130,6 +130,5 @@ def epsilon_sweep(
 
 def _certain(log_probs: Tensor, labels: Tensor) -> Tensor:
     """Whether images are certainly misclassified ``[B]``."""
-    label = log_probs.gather(1, labels[:, None]).squeeze(1)
-    other = log_probs.scatter(1, labels[:, None], -torch.inf).amax(1)
-    return (log_odds_against(log_probs, labels) >= CERTAIN_LOG_ODDS) & (other - label >= math.log(CERTAIN_RATIO))
+    twice_as_likely = margin(log_probs, labels) >= math.log(CERTAIN_RATIO)
+    return (log_odds_against(log_probs, labels) >= CERTAIN_LOG_ODDS) & twice_as_likely

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from bbh_bench.api import AttackAlgorithm, Norm, RunAttack
+from bbh_bench.attacks.losses import margin
 from bbh_bench.attacks.threat_model import require_norm, scaled
 
 HALVINGS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
@@ -100,9 +101,7 @@ class _Search:
         return torch.where(inside.unsqueeze(1), square, self.best[where])
 
     def _margins(self, where: Tensor, images: Tensor) -> Tensor:
-        # of copies: networks without gradients could change their inputs
-        log_probs, labels = self._model(images.reshape(-1, *self._shape).clone()), self._labels[where, None]
-        return log_probs.gather(1, labels).squeeze(1) - log_probs.scatter(1, labels, -torch.inf).amax(1)
+        return -margin(self._model(images.reshape(-1, *self._shape)), self._labels[where])
 
 
 def _interval(n: int, length: int, side: int, device: torch.device) -> Tensor:

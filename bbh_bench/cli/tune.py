@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,7 +81,7 @@ def search_all(options: argparse.Namespace, folder: Path) -> "list[Search]":
         search_space(cell.method)
     check_data(cells, data)
     groups = [tuple(cells[k : k + len(seeds)]) for k in range(0, len(cells), len(seeds))]
-    tuners = [Tuner(group, lambda task=group[0].task: task.load(data), device, how, folder) for group in groups]  # type: ignore[misc]
+    tuners = [Tuner(group, partial(group[0].task.load, data), device, how, folder) for group in groups]
     return [tuner.run(report) for tuner in tuners]
 
 

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bbh_bench.acceleration import accelerated
+from bbh_bench.inference.weights import random_bytes
 
 LOWEST_GATE = -80.0
 """Logit of a gate from which on its logarithm is the logit itself, in single precision."""
@@ -42,10 +43,8 @@ class RealNvp(nn.Module):
         shape = (len(self.steps), *z.shape)
         if z.is_cuda or not accelerated():
             return torch.rand(shape, device=z.device, dtype=z.dtype).round()
-        # On a CPU, random numbers take longer than the flow itself. A random 64-bit integer has eight bytes.
-        number = math.prod(shape)
-        integers = torch.empty(-(-number // 8), dtype=torch.int64).random_(-(2**63), None)  # all 64 bits, also the sign
-        return (integers.view(torch.uint8)[:number] & 1).to(z.dtype).view(shape)
+        # On a CPU, random numbers take longer than the flow itself.
+        return (random_bytes(math.prod(shape)) & 1).to(z.dtype).view(shape)
 
     def forward(self, z: Tensor, masks: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map z ``[..., D]`` to the output ``[..., D]`` and log-determinant ``[...]``; masks are ``[steps, ..., D]``."""

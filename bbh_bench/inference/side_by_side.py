@@ -109,9 +109,8 @@ def with_fallback(side_by_side: SideBySide | None, otherwise: PredictFn) -> Pred
 
     def outputs(x: Tensor) -> Tensor:
         if side_by_side is not None:
-            with suppress(
-                RuntimeError
-            ):  # activations of a shape that it cannot treat; other errors are raised again below
+            # Activations of a shape that it cannot treat; any other error is raised again below.
+            with suppress(RuntimeError):
                 return side_by_side(x)
         return otherwise(x)
 

@@ -173,10 +173,15 @@ def squared(x: Tensor) -> Tensor:
     PyTorch lays the squares of images ``[B, 1, H, W]`` out with channels first, and convolutions then use slow kernels.
     """
     squares = x.square()
-    one_channel = (
-        x.dim() == 4 and x.shape[1] == 1 and x.is_contiguous()
-    )  # without gaps, in both orders of its one channel
+    # Without gaps, in both orders of its one channel.
+    one_channel = x.dim() == 4 and x.shape[1] == 1 and x.is_contiguous()
     return squares.as_strided(x.shape, x.stride()) if one_channel else squares
+
+
+def random_bytes(n: int) -> Tensor:
+    """N random bytes on the CPU, uint8: eight from each random integer, which takes no longer than one random number."""
+    integers = torch.empty(-(-n // 8), dtype=torch.int64).random_(-(2**63), None)  # all 64 bits, also the sign
+    return integers.view(torch.uint8)[:n]
 
 
 def noise_like(x: Tensor) -> Tensor:

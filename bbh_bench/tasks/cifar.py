@@ -27,10 +27,11 @@ VALIDATION = 2500
 SIZE, CROP = 32, 24
 """Height and width of the stored images and of the network's inputs, in pixels."""
 
+URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 FILES = TarArchive(
-    "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+    URL,
     tuple(
-        DataFile(f"cifar-10-batches-py/{name}", sha256, "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz")
+        DataFile(f"cifar-10-batches-py/{name}", sha256, URL)
         for name, sha256 in {
             "data_batch_1": "54636561a3ce25bd3e19253c6b0d8538147b0ae398331ac4a2d86c6d987368cd",
             "data_batch_2": "766b2cef9fbc745cf056b3152224f7cf77163b330ea9a15f9392beb8b89bc5a8",
