@@ -13,6 +13,7 @@ from bbh_bench.acceleration import accelerated, acceleration
 from bbh_bench.inference.adam import Adam
 from bbh_bench.inference.training import adam
 from bbh_bench.methods.bbb import Bbb
+from bbh_bench.methods.bbh import Bbh
 from bbh_bench.methods.dropout import Dropout, live_dropout
 from bbh_bench.methods.ensemble import Ensemble
 from bbh_bench.methods.map import Map
@@ -42,7 +43,7 @@ def test_where_both_ways_use_the_same_random_numbers_scores_are_equal_up_to_roun
     assert plain.scores == pytest.approx(fast.scores, rel=0.02, abs=1e-3)
 
 
-@pytest.mark.parametrize("method", [Dropout(), Mnf()], ids=lambda method: method.name)
+@pytest.mark.parametrize("method", [Dropout(), Mnf(), Bbh()], ids=lambda method: method.name)
 def test_where_they_use_others_scores_are_equal_within_noise(method):
     """Two seeds each. The log-likelihoods of two seeds differ by a factor of up to two after two epochs."""
     fast, plain = ([record.scores["test/nll"] for record in records(method, [0, 1], fast)] for fast in (True, False))

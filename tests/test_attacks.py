@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from bbh_bench.api import Attack, AttackAlgorithm
 from bbh_bench.attacks.adaptive import Adaptive, Phase
 from bbh_bench.attacks.auditing import stronger_variants
+from bbh_bench.attacks.ball import distance, scaled_to
 from bbh_bench.attacks.builtin import (
     ADAPTIVE_L2,
     ADAPTIVE_LINF,
@@ -33,7 +34,7 @@ from bbh_bench.attacks.gradient import Pgd, PlainPgd
 from bbh_bench.attacks.losses import log_odds_against
 from bbh_bench.attacks.minimum_norm import Boundary, CarliniWagner, DeepFool, FastMinimumNorm
 from bbh_bench.attacks.square import Square
-from bbh_bench.attacks.threat_model import craft, distance, scaled_to, threat_model, verify_perturbation
+from bbh_bench.attacks.threat_model import craft, threat_model, verify_perturbation
 from bbh_bench.errors import ContractError
 from bbh_bench.records.identity import describe
 from bbh_bench.running.stages import seed_everything

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from bbh_bench.acceleration import acceleration
 from bbh_bench.inference.hypernet import Generator, Hypernet, Part, layer_wise, single, sliced
 from bbh_bench.inference.low_rank_adam import LowRankLinear
 from bbh_bench.inference.weights import sampled_shapes
@@ -127,3 +128,5 @@ def test_large_heads_are_low_rank_if_they_have_one_slice():
         assert isinstance(Hypernet(Part(("w",), 1, 400_000), 1, UNITS).head, LowRankLinear)
         assert not isinstance(Hypernet(Part(("w",), 1, 500), 1, UNITS).head, LowRankLinear)
         assert not isinstance(Hypernet(Part(("w",), 130, 3316), 1, UNITS).head, LowRankLinear)
+        with acceleration(False):
+            assert not isinstance(Hypernet(Part(("w",), 1, 400_000), 1, UNITS).head, LowRankLinear)

@@ -25,10 +25,8 @@ def new_pages(steps):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only the C library of Linux has the parameter")
 def test_a_step_gets_the_pages_of_the_step_before_it():
-    """Not so without it: twenty steps get new pages twenty times."""
-    with freed_memory_kept():
-        step()
-        assert new_pages(20) < PAGES
-    with freed_memory_kept():  # a second time, too
-        step()
-        assert new_pages(20) < PAGES
+    """Not so without it: twenty steps get new pages twenty times. What else is in memory may move a step once or twice."""
+    for _ in range(2):
+        with freed_memory_kept():
+            step()
+            assert new_pages(20) < 5 * PAGES

@@ -33,7 +33,7 @@ class Size:
 
 
 FULL = Size(epochs=TASK.epochs, images=100, epsilons=(0.05, 0.1, 0.2), steps=100, restarts=2)
-SMALL = Size(epochs=12, images=50, epsilons=(0.1,), steps=40, restarts=1)
+SMALL = Size(epochs=20, images=50, epsilons=(0.1,), steps=40, restarts=1)
 SIZE = FULL if os.environ.get("BBH_BENCH_STRENGTH") == "full" else SMALL
 
 

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from bbh_bench.api import AttackAlgorithm, Norm, RunAttack
+from bbh_bench.attacks.ball import lengths, projected, random_points, scaled
 from bbh_bench.attacks.losses import LOSSES, Loss, margin, towards
 from bbh_bench.attacks.minimum_norm import FastMinimumNorm
 from bbh_bench.attacks.networks import AttackerNetworks
-from bbh_bench.attacks.threat_model import scaled
 from bbh_bench.evaluation.predictive import log_mean_softmax
 
 MISCLASSIFIED = 0.1
@@ -156,7 +156,8 @@ class _Search:
         clean, labels, images = self.inputs[where], self.labels[where], start
         for step in range(steps):
             size = self.settings.stepsize * epsilon * (1 + math.cos(math.pi * step / steps)) / 2
-            images = self._project(images + size * self._direction(images, labels, loss, groups), clean, epsilon)
+            images = images + size * self._direction(images, labels, loss, groups)
+            images = projected(images, clean, epsilon, self.norm, self.bounds)
         self.keep_best(where, images)
 
     def _direction(self, images: Tensor, labels: Tensor, loss: Loss, groups: int) -> Tensor:
@@ -168,24 +169,11 @@ class _Search:
             )
         if self.norm == "linf":
             return gradient.sign()
-        length = _lengths(gradient)
+        length = lengths(gradient)
         return torch.where(length > 0, gradient / length, 0.0)
 
-    def _project(self, images: Tensor, clean: Tensor, epsilon: float) -> Tensor:
-        if self.norm == "linf":
-            return torch.clamp(images, clean - epsilon, clean + epsilon).clamp(*self.bounds)
-        moved = images - clean
-        return (clean + moved * (epsilon / _lengths(moved).clamp_min(epsilon))).clamp(*self.bounds)
-
     def _random_start(self, where: Tensor, epsilon: float) -> Tensor:
-        """Uniform in the ball in L-infinity; on a random direction, at a uniform distance, in L2."""
-        clean = self.inputs[where]
-        if self.norm == "linf":
-            return (clean + epsilon * (2 * torch.rand_like(clean) - 1)).clamp(*self.bounds)
-        moved = torch.randn_like(clean)
-        length = _lengths(moved)
-        distance = epsilon * torch.rand(len(clean), device=clean.device, dtype=clean.dtype).view_as(length)
-        return (clean + moved * (distance / length.clamp_min(1e-12))).clamp(*self.bounds)
+        return random_points(self.inputs[where], epsilon, self.norm, self.bounds)
 
     def _remaining(self) -> Tensor:
         """Positions of the images that are still classified correctly, or nearly so."""
@@ -193,8 +181,3 @@ class _Search:
 
     def _probabilities(self, images: Tensor) -> Tensor:
         return log_mean_softmax(self.networks.check(images.clone())).exp()  # networks may change their copy
-
-
-def _lengths(x: Tensor) -> Tensor:
-    """L2 norms of images ``[N, ...]``, in a shape ``[N, 1, ...]`` that multiplies them."""
-    return torch.linalg.vector_norm(x.flatten(1), dim=1).view(-1, *[1] * (x.dim() - 1))

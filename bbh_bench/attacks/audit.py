@@ -47,7 +47,7 @@ DESCRIPTIONS = {
     "more_samples": "accuracy lost if the attacker has four times the samples",
     "other_losses": "accuracy lost if the attack increases other losses, and goes towards single classes",
     "outside_attack": "accuracy lost if another library's attack takes its place (Foolbox's fast minimum-norm attack)",
-    "gradients": "images whose gradient is zero or not finite",
+    "gradients": "images whose gradient is zero or not finite where an attack starts",
     "fresh_samples": (
         "accuracy on fresh samples minus accuracy on the attacker's samples, under {attack}, at the worst epsilon"
     ),

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from bbh_bench.api import Arrays, Attack, Posterior, PredictFn, Stage
+from bbh_bench.attacks.ball import distance, random_points
 from bbh_bench.attacks.context import AttackContext
 from bbh_bench.attacks.losses import log_odds_against
 from bbh_bench.attacks.networks import AttackerNetworks, unknown_to_defender
 from bbh_bench.attacks.stored import MORE_SAMPLES, audit_arrays
-from bbh_bench.attacks.threat_model import AdversarialExamples, craft, distance
+from bbh_bench.attacks.threat_model import AdversarialExamples, craft
 from bbh_bench.data import stratified
 from bbh_bench.evaluation.predictive import chunk_size, log_mean_softmax
 
@@ -65,7 +66,8 @@ def audit_attack(
         base, variants = crafted.images[k][subset], stronger_variants(attack, attack.epsilons[k])
         networks = unknown_to_defender(posterior, attack)
         some = AttackerNetworks(networks.groups[:GROUPS], networks.check)
-        vanishing = _vanishing_gradients(context, some, context.x[index], context.y[index])
+        starts = random_points(context.x[index], attack.epsilons[k], attack.norm, context.bounds)
+        vanishing = _vanishing_gradients(context, some, starts, context.y[index])
         widest = craft(_widest(context, attack), networks, x, y, context.bounds, context.device).images[0]
         stronger = {
             what: craft(variant, unknown_to_defender(posterior, variant), x, y, context.bounds, context.device).images[
@@ -101,7 +103,7 @@ def _widest(context: AttackContext, attack: Attack) -> Attack:
 
 
 def _vanishing_gradients(context: AttackContext, networks: PredictFn, x: Tensor, y: Tensor) -> Tensor:
-    """Whether the gradient of the attacks' loss is zero or not finite at clean images ``x`` ``[N, ...]``, ``[N]``."""
+    """Whether the gradient of the attacks' loss is zero or not finite at images ``x`` ``[N, ...]``, ``[N]``."""
     vanishing = []
     size = chunk_size(context.device, x)
     for images, labels in zip(x.split(size), y.split(size), strict=True):

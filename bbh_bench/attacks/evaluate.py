@@ -9,11 +9,12 @@ from torch import Tensor
 
 from bbh_bench.api import Arrays, Attack, Norm, Posterior, PredictFn, Problem, Stage
 from bbh_bench.attacks.auditing import audit_attack, can_be_audited
+from bbh_bench.attacks.ball import distance, scaled
 from bbh_bench.attacks.context import AttackContext
 from bbh_bench.attacks.networks import AttackerNetworks, grouped, unknown_to_defender
 from bbh_bench.attacks.passes import PassCounter
 from bbh_bench.attacks.stored import attack_arrays, worst_case_arrays
-from bbh_bench.attacks.threat_model import AdversarialExamples, craft, distance, scaled
+from bbh_bench.attacks.threat_model import AdversarialExamples, craft
 from bbh_bench.evaluation.predictive import predict
 from bbh_bench.records.identity import describe
 
@@ -146,61 +147,50 @@ def _evaluate(
     clean = context.x[index]
     mean_perturbation = torch.stack([(images - clean).abs().flatten(1).mean(1) for images in crafted.images])
     with stage(f"evaluate/{attack.name}", images=len(clean) * len(crafted.images)):
-        networks = _deciding(context, posterior, attack)
+        networks, no_others = _deciding(context, posterior, attack)
         predictions = [predict(networks, images, context.device, context.classes) for images in crafted.images]
         scales = None
         if crafted.smallest is not None:
             scales = _evaluate_scales(context, attack, networks, clean, crafted.smallest)
     if attack.algorithm.checks:
-        attacker_classes = _classes_of_known(context, posterior, attack, crafted, networks, stage)
+        known = list(crafted.images) if no_others else _go_on(context, attack, networks, crafted, stage)
+        attacker_classes = np.stack([context.classify(networks, images) for images in known])
     return attack_arrays(attack, index, context.y[index], attacker_classes, mean_perturbation, predictions, scales)
 
 
-def _deciding(context: AttackContext, posterior: Posterior, attack: Attack) -> AttackerNetworks:
-    """The networks that decide: in groups, if the attack goes on against them, of the size that it is used to.
+def _deciding(context: AttackContext, posterior: Posterior, attack: Attack) -> tuple[AttackerNetworks, bool]:
+    """The networks that decide, and whether the posterior has no others.
 
-    A posterior with fewer networks, such as an ensemble, decides with all of them. Groups of some members would weight them
-    at random.
+    They are in groups of the size that the attack is used to, if it goes on against them. A posterior of few networks, such as
+    an ensemble, decides with all of them: groups of some members would weight them at random.
     """
+    networks = posterior.sample(context.samples)
     if not attack.algorithm.checks:
-        return AttackerNetworks.of(posterior.sample(context.samples))
-    groups = max(1, context.samples * attack.algorithm.groups // attack.samples)
-    networks, whole = grouped(posterior, context.samples, groups), posterior.sample(context.samples)
+        return AttackerNetworks.of(networks), False
     with torch.no_grad():
-        count = len(whole(context.x[:1].to(context.device)))
-    return networks if count == context.samples else AttackerNetworks.of(whole)
+        no_others = len(networks(context.x[:1].to(context.device))) < context.samples
+    if no_others:
+        return AttackerNetworks.of(networks), True
+    return grouped(
+        posterior, context.samples, max(1, context.samples * attack.algorithm.groups // attack.samples)
+    ), False
 
 
-def _classes_of_known(
-    context: AttackContext,
-    posterior: Posterior,
-    attack: Attack,
-    crafted: AdversarialExamples,
-    networks: AttackerNetworks,
-    stage: Stage,
-) -> np.ndarray:
-    """Classes ``[E, N]`` that ``networks`` predict if they are known: the attack goes on from its result, against them.
+def _go_on(
+    context: AttackContext, attack: Attack, networks: AttackerNetworks, crafted: AdversarialExamples, stage: Stage
+) -> list[Tensor]:
+    """The images for each epsilon of the attack that goes on from its result, against networks that are known.
 
-    What they misclassified before, they misclassify still. A posterior whose samples are all the same has been attacked on its
-    only networks already.
+    What they misclassified before, they misclassify still.
     """
     index = context.index(attack)
     x, y = context.x[index], context.y[index]
-    counter, images = PassCounter(), list(crafted.images)
+    counter = PassCounter()
     with stage(f"attack/{attack.name}"):
-        if not _same_everywhere(networks, posterior.sample(context.samples), context):
-            counted = networks.counted(counter)
-            images = craft(attack, counted, x, y, context.bounds, context.device, images).images
-        classes = np.stack([context.classify(networks, each) for each in images])
+        counted = networks.counted(counter)
+        images = craft(attack, counted, x, y, context.bounds, context.device, list(crafted.images)).images
     stage.count(attack.name, counter.forward, counter.backward, 0)
-    return classes
-
-
-def _same_everywhere(first: PredictFn, second: PredictFn, context: AttackContext) -> bool:
-    """Whether two samples of networks have the same mean logits for a few images: then the posterior has no others."""
-    images = context.x[:8].to(context.device)
-    with torch.no_grad():
-        return torch.allclose(first(images).mean(0), second(images).mean(0), rtol=1e-5, atol=1e-4)
+    return images
 
 
 def _evaluate_scales(

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from bbh_bench.api import AttackAlgorithm, Norm, RunAttack
+from bbh_bench.attacks.ball import scaled
 from bbh_bench.attacks.losses import log_odds_against, margin
-from bbh_bench.attacks.threat_model import require_norm, scaled
+from bbh_bench.attacks.threat_model import require_norm
 
 CERTAIN_LOG_ODDS = 2.0
 """Log odds against the label, on the attacker's samples, from which on an image is certainly misclassified on fresh samples

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from bbh_bench.api import AttackAlgorithm, Norm, RunAttack
+from bbh_bench.attacks.ball import scaled
 from bbh_bench.attacks.losses import margin
-from bbh_bench.attacks.threat_model import require_norm, scaled
+from bbh_bench.attacks.threat_model import require_norm
 
 HALVINGS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
 """Shares of the steps after which the area of the squares is halved, as in the authors' code."""

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from bbh_bench.api import Attack, AttackAlgorithm, Norm, PredictFn, RunAttack
+from bbh_bench.attacks.ball import distance, scaled_to
 from bbh_bench.attacks.networks import AttackerNetworks
 from bbh_bench.errors import ContractError
 from bbh_bench.evaluation.predictive import chunk_size, log_mean_softmax
@@ -122,28 +123,6 @@ def _run(
     for epsilon, perturbed in zip(positive, adversarial, strict=False):
         verify_perturbation(attack, images, perturbed, epsilon, model.bounds)
     return adversarial
-
-
-def scaled_to(clean: Tensor, adversarial: Tensor, epsilon: float, norm: Norm, bounds: tuple[float, float]) -> Tensor:
-    """Images whose perturbations have the same direction and the size ``epsilon``, clipped to the bounds.
-
-    An image without perturbation stays as it is. The attacker uses all of epsilon: a perturbation that ends at the decision
-    boundary of its own samples decides at random on fresh samples.
-    """
-    size = distance(adversarial, clean, norm)
-    factor = torch.where(size > 0, epsilon / size.clamp_min(1e-12), 0.0)
-    return scaled(clean, adversarial, factor, bounds)
-
-
-def scaled(clean: Tensor, adversarial: Tensor, factor: Tensor, bounds: tuple[float, float]) -> Tensor:
-    """Images with perturbations times ``factor`` ``[N]``, one for each image, clipped to the bounds."""
-    factor = factor.view(-1, *[1] * (clean.dim() - 1))
-    return (clean + factor * (adversarial - clean)).clamp(*bounds)
-
-
-def distance(a: Tensor, b: Tensor, norm: Norm) -> Tensor:
-    """Distances ``[N]`` between images ``[N, ...]``, in units of pixel values."""
-    return (a - b).flatten(1).norm(p=float("inf") if norm == "linf" else 2.0, dim=1)
 
 
 def require_norm(algorithm: AttackAlgorithm, norm: Norm, supported: Norm) -> None:

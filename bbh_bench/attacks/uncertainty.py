@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from bbh_bench.api import Arrays, Posterior, PredictFn, Stage
+from bbh_bench.attacks.ball import projected, random_points, scaled
 from bbh_bench.attacks.context import AttackContext
 from bbh_bench.attacks.passes import PassCounter
 from bbh_bench.attacks.stored_uncertainty import ATTACK, CLEAN, TEST, attacked_arrays
-from bbh_bench.attacks.threat_model import scaled
 from bbh_bench.data import stratified
 from bbh_bench.evaluation.predictive import chunk_size, log_mean_softmax, predict
 
@@ -152,14 +152,15 @@ class _Search:
 
     def run(self, epsilon: float, from_best: bool) -> None:
         """Take all steps at one epsilon. All images of a step get the same networks."""
-        images = self.best.clone() if from_best else self._random(epsilon)
+        images = self.best.clone() if from_best else random_points(self._clean, epsilon, "linf", self._bounds)
         total = torch.zeros_like(images)
         direction = self._towards.view(-1, *[1] * (images.dim() - 1))
         for step in range(self._steps):
             networks = self._sample()
             size = FIRST_STEP * epsilon * (1 - step / self._steps)
             total = DECAY * total + torch.cat([_gradient(networks, part) for part in self._chunks(images)])
-            images = self._projected(images + size * direction * total.sign(), epsilon)
+            images = images + size * direction * total.sign()
+            images = projected(images, self._clean, epsilon, "linf", self._bounds)
         self.keep_best(images)
 
     def rescaled(self, factor: float) -> Tensor:
@@ -174,12 +175,6 @@ class _Search:
         better = value > self._value
         self.best[better] = images[better]
         self._value = torch.where(better, value, self._value)
-
-    def _random(self, epsilon: float) -> Tensor:
-        return self._projected(self._clean + epsilon * (2 * torch.rand_like(self._clean) - 1), epsilon)
-
-    def _projected(self, images: Tensor, epsilon: float) -> Tensor:
-        return (self._clean + (images - self._clean).clamp(-epsilon, epsilon)).clamp(*self._bounds)
 
     def _chunks(self, images: Tensor) -> Iterator[Tensor]:
         return iter(images.split(chunk_size(images.device, images)))

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bbh_bench.acceleration import accelerated
 from bbh_bench.inference.low_rank_adam import MIN_WEIGHTS, LowRankLinear
 from bbh_bench.inference.weights import WeightSamples
 
@@ -66,7 +67,7 @@ class Hypernet(nn.Module):
         super().__init__()
         self.slices, self.noise, self.spread = part.slices, noise, spread
         self.hidden = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise((noise + part.slices, *units)))
-        low_rank = units[-1] * part.size >= MIN_WEIGHTS and part.slices == 1
+        low_rank = accelerated() and units[-1] * part.size >= MIN_WEIGHTS and part.slices == 1
         self.head = LowRankLinear(units[-1], part.size) if low_rank else nn.Linear(units[-1], part.size)
         for layer in self.modules():
             if isinstance(layer, nn.Linear | LowRankLinear):

@@ -19,12 +19,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from bbh_bench.acceleration import accelerated
 from bbh_bench.api import Choices, LogUniform, OneOf, Posterior, Problem, Stateful
 from bbh_bench.errors import BenchWarning
 from bbh_bench.inference.hypernet import Generator, Part, Shapes, layer_wise, single, sliced
 from bbh_bench.inference.kl import Discriminator, nearest_full, nearest_per_weight
 from bbh_bench.inference.low_rank_adam import LowRankAdam
-from bbh_bench.inference.training import adam, annealing_weight, minimise
+from bbh_bench.inference.training import Optimiser, adam, annealing_weight, minimise
 from bbh_bench.inference.weights import WeightPosterior, forward, sampled_layers, sampled_shapes
 
 ADAM_EPSILON = 1e-8
@@ -121,7 +122,7 @@ class Bbh:
         state: dict[str, Stateful] = {"weights": weights, "check": check}
         if isinstance(estimate, Stateful):
             state["estimate"] = estimate
-        minimise(problem, LowRankAdam(weights, self.lr, eps=ADAM_EPSILON), loss, state)
+        minimise(problem, _optimiser(weights, self.lr), loss, state)
         check.warn(self.name)
         count = sum(weight.numel() for weight in [*generator.parameters(), *points])
         return WeightPosterior(network, generator.eval().requires_grad_(False).sample, count)
@@ -156,6 +157,12 @@ class Bbh:
 LAYER_WISE = Bbh()
 SLICED = Bbh(name="bbh-sliced", generator="sliced", lr=1e-3, spread=0.5, kl_weight=0.2)
 SINGLE = Bbh(name="bbh-single", generator="single", lr=1e-3, spread=0.5, likelihood_samples=1, kl_weight=0.2)
+
+
+def _optimiser(weights: nn.Module, lr: float) -> Optimiser:
+    if accelerated():
+        return LowRankAdam(weights, lr, eps=ADAM_EPSILON)
+    return adam(weights.parameters(), lr, ADAM_EPSILON)
 
 
 class _Points(nn.Module):
