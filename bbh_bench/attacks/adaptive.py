@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import cycle
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -37,17 +37,24 @@ class Phase:
     steps: int
     groups: int = 1
     """Groups of networks for each gradient."""
+    start: Literal["best", "random"] = "best"
+    """The best image so far, or a random point of the ball."""
 
 
 @dataclass(frozen=True)
 class Adaptive(AttackAlgorithm):
     """Gradient steps, each on other samples, for the images that further samples still classify correctly."""
 
-    phases: tuple[Phase, ...] = (Phase("log-odds", 10), Phase("margin", 30), Phase("margin", 20, groups=4))
-    """One after the other: the first from a random point of the ball, the others from the best image so far.
+    phases: tuple[Phase, ...] = (
+        Phase("log-odds", 10, start="random"),
+        Phase("margin", 30),
+        Phase("log-odds", 30, start="random"),
+        Phase("margin", 20, groups=4),
+    )
+    """One after the other.
 
     A network whose units are inactive has no gradient at the clean image, and an image that was the best one for a smaller
-    epsilon may be the wrong start for a larger one.
+    epsilon may be the wrong start for a larger one: the first phase starts at random.
     """
     targets: int = 0
     """Number of the likeliest other classes towards which images are then attacked, each from a random start. No number of
@@ -71,7 +78,11 @@ class Adaptive(AttackAlgorithm):
     def stronger(self) -> Mapping[str, AttackAlgorithm]:
         """2.5 times the steps; twice the restarts; other losses and target classes; and an attack that is not ours."""
         longer = tuple(replace(phase, steps=phase.steps * 5 // 2) for phase in self.phases)
-        others = (Phase("cross-entropy", 40), Phase("mean-cross-entropy", 40), Phase("log-margin", 40))
+        others = (
+            Phase("cross-entropy", 40, start="random"),
+            Phase("mean-cross-entropy", 40),
+            Phase("log-margin", 40),
+        )
         return {
             "iterations": replace(self, phases=longer, target_steps=self.target_steps * 5 // 2),
             "restarts": replace(self, restarts=2 * self.restarts),
@@ -122,9 +133,9 @@ class _Search:
 
     def run(self, epsilon: float) -> None:
         """All phases and targets, each on the images that are still classified correctly."""
-        for k, phase in enumerate(self.settings.phases):
+        for phase in self.settings.phases:
             remaining = self._remaining()
-            start = self.best[remaining] if k > 0 else self._random_start(remaining, epsilon)
+            start = self.best[remaining] if phase.start == "best" else self._random_start(remaining, epsilon)
             self._ascend(remaining, start, LOSSES[phase.loss], phase.steps, phase.groups, epsilon)
         for rank in range(min(self.settings.targets, self.probs.shape[1] - 1)):
             remaining = self._remaining()
