@@ -112,7 +112,9 @@ def test_every_gradient_is_of_another_group_of_networks():
 
     networks = AttackerNetworks(tuple(map(group, range(7))), linear(torch.zeros(1, 2, 4)))
     attack = replace(
-        ADAPTIVE_LINF, epsilons=(0.1,), algorithm=Adaptive(phases=(Phase("margin", 8, start="random"), Phase("margin", 2, groups=2)))
+        ADAPTIVE_LINF,
+        epsilons=(0.1,),
+        algorithm=Adaptive(phases=(Phase("margin", 8, start="random"), Phase("margin", 2, groups=2))),
     )
     craft(attack, networks, torch.rand(3, 1, 2, 2), torch.zeros(3).long(), BOUNDS, CPU)
     assert calls == [0, 1, 2, 3, 4, 5, 6, 0, 1, 2, 3, 4]

@@ -1,5 +1,6 @@
 """Several processes give the records that this one gives, and go on after a cell that kills its process."""
 
+import pickle
 import time
 from dataclasses import dataclass, replace
 from multiprocessing import active_children
@@ -11,12 +12,13 @@ from helpers import QUICK, TINY, Failing, context, planned
 from line_plugin import Deadly, Line, Straight, Talking, Waiting
 
 from bbh_bench.errors import ContractError
+from bbh_bench.methods.map import Map
 from bbh_bench.plugins import load_plugins
 from bbh_bench.running.executors import inline, processes
 from bbh_bench.running.plan import plan
 from bbh_bench.running.progress import Silent
 from bbh_bench.running.queue import CellQueue
-from bbh_bench.running.worker import Messages, WorkerSettings
+from bbh_bench.running.worker import Messages, WorkerSettings, pack
 
 PLUGIN = Path(__file__).with_name("line_plugin.py")
 
@@ -104,6 +106,12 @@ def test_what_cannot_be_sent_is_named():
 
     with pytest.raises(ContractError, match=r"The method 'local' cannot be sent .*--executor inline"):
         next(in_processes(cells(Local()), jobs=1))
+
+
+def test_every_built_in_task_can_be_sent(builtin):
+    for name in builtin.tasks:
+        cell = planned(builtin.tasks[name], Map())
+        assert pickle.loads(pack(cell)).fingerprint == cell.fingerprint
 
 
 def test_no_cells_need_no_process():

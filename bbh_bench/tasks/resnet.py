@@ -5,6 +5,7 @@ reference code of Bayes by Hypernet, the layer-wise generator normalises over th
 depends on other images, and some methods lack the last normalisation.
 """
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -159,4 +160,4 @@ def resnet(classes: int) -> nn.Module:
     return initialise(nn.Sequential(ChannelsLast(), Standardise(), *Convolution(3, STAGES[0][0]), *blocks, *head))
 
 
-RESNET_32 = Architecture("resnet-32", 1, lambda: resnet(5))
+RESNET_32 = Architecture("resnet-32", 1, partial(resnet, 5))
