@@ -13,7 +13,7 @@ from bbh_bench.api import Arrays, Attack, Posterior, PredictFn, Stage
 from bbh_bench.attacks.ball import distance, random_points
 from bbh_bench.attacks.context import AttackContext
 from bbh_bench.attacks.losses import log_odds_against
-from bbh_bench.attacks.networks import AttackerNetworks, unknown_to_defender
+from bbh_bench.attacks.networks import unknown_to_defender
 from bbh_bench.attacks.stored import MORE_SAMPLES, audit_arrays
 from bbh_bench.attacks.threat_model import AdversarialExamples, craft
 from bbh_bench.data import stratified
@@ -42,10 +42,6 @@ def stronger_variants(attack: Attack, epsilon: float) -> dict[str, Attack]:
     return variants | {MORE_SAMPLES: replace(single, samples=4 * attack.samples)}
 
 
-GROUPS = 4
-"""Groups of the attacker's samples whose gradient may not vanish: of few networks alone, all may have inactive units only."""
-
-
 def can_be_audited(attack: Attack) -> bool:
     """Whether it attacks the posterior's own networks at a positive epsilon, and has stronger variants."""
     return attack.access == "white" and any(attack.epsilons) and len(attack.algorithm.stronger()) > 0
@@ -65,9 +61,8 @@ def audit_attack(
         k = _half_correct(context, posterior, attack, [images[subset] for images in crafted.images], y)
         base, variants = crafted.images[k][subset], stronger_variants(attack, attack.epsilons[k])
         networks = unknown_to_defender(posterior, attack)
-        some = AttackerNetworks(networks.groups[:GROUPS], networks.check)
         starts = random_points(context.x[index], attack.epsilons[k], attack.norm, context.bounds)
-        vanishing = _vanishing_gradients(context, some, starts, context.y[index])
+        vanishing = _vanishing_gradients(context, networks, starts, context.y[index])
         widest = craft(_widest(context, attack), networks, x, y, context.bounds, context.device).images[0]
         stronger = {
             what: craft(variant, unknown_to_defender(posterior, variant), x, y, context.bounds, context.device).images[
