@@ -424,7 +424,7 @@ def test_a_stronger_pgd_has_more_of_one_thing_each():
 def test_a_stronger_adaptive_attack_has_more_of_one_thing_each():
     variants = stronger_variants(ADAPTIVE_LINF, 0.1)
     assert list(variants) == ["iterations", "restarts", "losses", "outside", "draws"]
-    assert [phase.steps for phase in variants["iterations"].algorithm.phases] == [25, 75, 50]
+    assert [phase.steps for phase in variants["iterations"].algorithm.phases] == [25, 75, 75, 50]
     assert variants["restarts"].algorithm.restarts == 2
     assert {phase.loss for phase in variants["losses"].algorithm.phases}.isdisjoint({"log-odds", "margin"})
     assert (variants["outside"].samples, variants["iterations"].samples, variants["draws"].samples) == (16, 256, 1024)

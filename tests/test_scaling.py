@@ -1,15 +1,14 @@
 """The scripts of docs/scaling.md are run with stand-ins for the commands of a cluster, and its numbers are computed again."""
 
-import json
 import os
 import re
 import shlex
 import socket
 import subprocess
-from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from costs_of_cells import section
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs" / "scaling.md").read_text()
@@ -98,31 +97,6 @@ def test_the_files_of_clusters_are_yaml_and_run_the_suite():
     )
 
 
-def measured(task):
-    """Seconds per cell of each method, and its largest memory in GB, from the published records."""
-    seconds, memory = defaultdict(list), defaultdict(float)
-    for file in (ROOT / "leaderboard" / task).glob("v*/*/*.json"):
-        record = json.loads(file.read_text())
-        cost, name = record["cost"], record["method"]["name"]
-        fit = cost["fit/seconds"] if record["provenance"]["fit"] else 0.0
-        seconds[name].append(cost["total/seconds"] + fit)
-        memory[name] = max(memory[name], cost["peak_memory_bytes"] / 2**30)
-    return {name: sum(values) / len(values) for name, values in seconds.items()}, memory
-
-
 def test_the_costs_of_a_thousand_cells_follow_from_the_published_records():
-    (digits, _), (mnist, memory) = measured("digits5"), measured("mnist-short")
-    for name in digits:
-        assert f"| `{name}` | {digits[name]:.1f} | {mnist[name]:.0f} | {memory[name]:.1f} |" in TEXT
-    hours = [125 * sum(seconds.values()) / 3600 for seconds in (digits, mnist)]
-    assert f"= {hours[0]:.1f} core-hours" in TEXT
-    assert f"= {hours[1]:.0f} core-hours" in TEXT
-    rows = re.findall(
-        r"^\| (\d+) \| ([\d.]+) (h|min) \| ([\d.]+) (h|min) \| ([\d.]+) h \| ([\d.]+) h \|$", TEXT, re.MULTILINE
-    )
-    assert [int(row[0]) for row in rows] == [1, 8, 32, 256]
-    for cores, local, unit, on_ray, ray_unit, large, large_on_ray in rows:
-        stated = [float(local) / (60 if unit == "min" else 1), float(on_ray) / (60 if ray_unit == "min" else 1)]
-        exact = [hours[0], hours[0] + 1e4 / 3600, hours[1], hours[1] + 1e4 / 3600]
-        for value, total in zip([*stated, float(large), float(large_on_ray)], exact, strict=True):
-            assert value == pytest.approx(total / int(cores), abs=0.05 if total > 100 or int(cores) == 1 else 0.5 / 60)
+    """``python tests/costs_of_cells.py`` writes them into the document."""
+    assert section() in TEXT
