@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bbh_bench.api import PredictFn
+from bbh_bench.inference.image_gradient import convolution
 
 Operation = Callable[[Tensor, slice], Tensor]
 """Activations of some of the networks, and which networks they are -> activations after one layer."""
@@ -182,16 +183,11 @@ def _convolution(
     """Images ``[B, n C, H, W]``, or ``[B, C, H, W]`` if it is the first layer, with ``weight`` ``[n O, C, h, w]``."""
     outputs = layer.out_channels
     channels = slice(group.start * outputs, group.stop * outputs)
-    groups = layer.groups if is_first else layer.groups * (group.stop - group.start)
-    return F.conv2d(
-        x,
-        weight[channels],
-        None if bias is None else bias[channels],
-        layer.stride,
-        layer.padding,
-        layer.dilation,
-        groups,
-    )
+    weight, bias = weight[channels], None if bias is None else bias[channels]
+    if is_first:
+        return convolution(layer, x, weight, bias)
+    groups = layer.groups * (group.stop - group.start)
+    return F.conv2d(x, weight, bias, layer.stride, layer.padding, layer.dilation, groups)
 
 
 def _flatten(x: Tensor, group: slice) -> Tensor:
