@@ -2,6 +2,7 @@
 
 import msgspec
 
+from bbh_bench.leaderboard import FILE, pages
 from bbh_bench.records.record import (
     SCHEMA,
     Check,
@@ -140,3 +141,13 @@ def with_scores(base, **scores):
     """The same record with more scores. ``__`` in a name stands for ``/``."""
     more = {name.replace("__", "/"): value for name, value in scores.items()}
     return msgspec.structs.replace(base, scores=base.scores | more)
+
+
+def board(records):
+    """The pages of all tasks, one after the other, without the first page."""
+    return "\n".join(text for name, text in pages(records).items() if name != FILE)
+
+
+def first_page(records):
+    """The first page of the board."""
+    return pages(records)[FILE]

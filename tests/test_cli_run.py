@@ -29,7 +29,7 @@ def test_run_prints_the_table_and_writes_records_and_the_leaderboard(install, fo
         "seed1.json",
         "seed1.npz",
     ]
-    assert "| quick" in (folder / "runs" / FILE).read_text()
+    assert "quick" in (folder / "runs" / FILE).read_text()
 
 
 def test_run_again_skips_what_is_finished(install, folder, capsys):

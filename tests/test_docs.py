@@ -91,7 +91,7 @@ def test_the_plugin_of_the_readme_installs_passes_check_and_has_a_row(tmp_path):
     run = bbh("run", "--method", "blur,map", "--task", "toy", "--seeds", "0", folder=folder, path=site)
     assert run.returncode == 0, run.stderr
     board = (folder / "runs" / "LEADERBOARD.md").read_text()
-    assert re.search(r"^\| blur +\|", board, re.MULTILINE)
+    assert re.search(r"^\| \S+ blur +\|", board, re.MULTILINE)
     (record,) = [record for record in Store(folder / "runs").records() if record.method.name == "blur"]
     assert (record.method.package.name, record.method.package.version) == ("bbh-bench-mine", "0.1.0")
 

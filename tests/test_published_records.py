@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bbh_bench.api import task_fingerprint
-from bbh_bench.leaderboard import FILE, board
+from bbh_bench.leaderboard import pages
 from bbh_bench.publishing.rescore import rescore
 from bbh_bench.records.store import Store
 
@@ -14,8 +14,11 @@ PUBLISHED = Path(__file__).parents[1] / "leaderboard"
 
 
 def test_the_published_board_is_what_its_records_render_to():
-    records = Store(PUBLISHED).some_records()
-    assert (PUBLISHED / FILE).read_text() == board(records)
+    store = Store(PUBLISHED)
+    records = store.some_records()
+    for name, text in pages(records, store.arrays).items():
+        assert (PUBLISHED / name).read_text() == text, name
+    assert sorted(path.name for path in PUBLISHED.glob("*.md")) == sorted(pages(records))
     assert all(record.status == "finished" for record in records)
 
 

@@ -3,7 +3,6 @@
 import argparse
 import errno
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ from bbh_bench.cli.arguments import Commands, add_folder, add_records
 from bbh_bench.errors import BenchError
 
 if TYPE_CHECKING:
-    from bbh_bench.records.record import Record
+    from bbh_bench.records.store import Store
 
 
 def add_parser(commands: Commands) -> None:
@@ -26,23 +25,24 @@ def command(options: argparse.Namespace) -> int:
     """Render the leaderboard and print where it is."""
     from bbh_bench.records.store import Store
 
-    records = Store(Path(options.records)).some_records()
-    print(f"wrote {write_leaderboard(records, Path(options.out or options.records), '--out')}")
+    store = Store(Path(options.records))
+    print(f"wrote {write_leaderboard(store, Path(options.out or options.records), '--out')}")
     return 0
 
 
-def write_leaderboard(records: "Sequence[Record]", out: Path, option: str) -> Path:
-    """Render the leaderboard of ``records`` into ``out``, which the user named with ``option``, and return its path.
+def write_leaderboard(store: "Store", out: Path, option: str) -> Path:
+    """Render the records of ``store`` into ``out``, which the user named with ``option``, and return the first page's path.
 
     Raises ``BenchError`` if the folder cannot be written to.
     """
     from bbh_bench.leaderboard import render
 
+    records = store.some_records()
     try:
         out.mkdir(parents=True, exist_ok=True)
         if not os.access(out, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        return render(records, out)
+        return render(records, out, store.arrays)
     except OSError as error:
         raise BenchError(
             f"The leaderboard cannot be written to the folder '{out}' ({error.strerror or error}). Name another folder with "

@@ -80,7 +80,7 @@ def command(options: argparse.Namespace) -> int:
         records = store.records()
     except RecordError as error:  # somebody else's file: it is no reason to doubt the cells
         raise RecordError(f"The cells are stored, but there is no leaderboard: {error}") from error
-    print(f"\n{summary(records)}\n\nwrote {write_leaderboard(records, store.root, '--records')}")
+    print(f"\n{summary(records)}\n\nwrote {write_leaderboard(store, store.root, '--records')}")
     return 1 if failed else 0
 
 

@@ -1,6 +1,6 @@
 """The stored arrays of a cell, except those of attacks (``bbh_bench.attacks.stored``).
 
-Their keys are written and read in this module only.
+Their keys are written and read in this module only; ``leaderboard.images``, which must not import torch, reads two of them.
 
 A classification with K classes stores, in this order:
 

@@ -1,6 +1,7 @@
 """Which columns the tables of a task have, by the task's kind."""
 
 import math
+from dataclasses import replace
 
 from bbh_bench.leaderboard.rendering import score_column
 from bbh_bench.leaderboard.tables import COST, Column, TaskRecords
@@ -20,6 +21,43 @@ COSTS = [
 ]
 SIGNIFICANT_DIGITS = 4
 """Of the scores of a task whose kind is not known here."""
+
+
+def overview_columns(group: TaskRecords) -> list[Column]:
+    """The table of the first page: eight headings at most. Columns that share a heading share a column of the table."""
+    if group.task.kind == "classification":
+        columns = _short_classification(group)
+    elif group.task.kind == "regression":
+        columns = _regression(group)[:7]
+    else:
+        columns = _all_scores(group)[:7]
+    return [*columns, replace(RELATIVE_FIT_COST, heading="relative cost", interval=False)]
+
+
+def _short_classification(group: TaskRecords) -> list[Column]:
+    """Error, NLL, ECE, AUROC of the first OOD set, entropy AUC on both sets, robust accuracy at one epsilon, degradation."""
+    columns = [
+        score_column(group, "error %", "test/error", 2, 100),
+        score_column(group, "NLL", "test/nll", 4),
+        score_column(group, "ECE", "test/ece", 4),
+    ]
+    entropy = "entropy AUC in / OOD"
+    both = [score_column(group, entropy, "test/entropy_auc", 2)]
+    for name in group.ood_sets()[:1]:
+        columns.append(score_column(group, "OOD AUROC", f"ood/{name}/auroc"))
+        both.append(score_column(group, entropy, f"ood/{name}/entropy_auc", 2))
+    columns += [replace(column, interval=False) for column in both]
+    for name in group.score_names("robust/linf/accuracy@")[:1]:
+        heading = f"robust accuracy at ε = {_epsilon(float(name.partition('@')[2]))}, %"
+        columns.append(score_column(group, heading, name, 1, 100))
+    return [*columns, score_column(group, "attack degradation", "robust/linf/degradation", 1, 100)]
+
+
+def _epsilon(value: float) -> str:
+    """A multiple of 1 / 255 as a fraction, if it is one of few; else with its digits."""
+    levels = value * 255
+    is_fraction = abs(levels - round(levels)) < 1e-4 and levels < 64 and f"{value:g}" != f"{value:.3g}"
+    return f"{levels:.0f}/255" if is_fraction else f"{value:g}"
 
 
 def main_columns(group: TaskRecords) -> list[Column]:

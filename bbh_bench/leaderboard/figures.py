@@ -1,24 +1,22 @@
 """The figures of the board, drawn from records only."""
 
-import io
-import os
-import sys
 from collections.abc import Mapping
-from contextlib import suppress
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 
 from bbh_bench.leaderboard.columns import NORMS
+from bbh_bench.leaderboard.drawing import COLOURS, line, new_figure, png, styles
 from bbh_bench.leaderboard.statistics import method_order
+from bbh_bench.leaderboard.summary_figure import has_summary, summary_figure
 from bbh_bench.leaderboard.tables import ATTACKED_SETS, Curve, TaskRecords
 from bbh_bench.records.record import Record
 
 COLUMNS = 3
+Styles = Mapping[str, dict[str, Any]]
+"""Keyword arguments of a line of each method: colour and marker."""
 Y_RANGE = (-100, 100)
 """Of the regression figure; as in the first figure of the paper."""
-COLOURS = ("#1f4e79", "#d1495b", "#3a7d44", "#e08e1b", "#6d4c9f", "#4aa3a2", "#8c564b", "#c65fa6", "#6f6f6f", "#a3a500")
 QUANTITIES = {"entropy": "entropy, nats", "mutual_information": "mutual information, nats", "accuracy": "accuracy"}
 
 
@@ -31,23 +29,24 @@ def file_name(group: TaskRecords, figure: str = "") -> str:
 def draw(groups: list[TaskRecords]) -> dict[str, bytes]:
     """PNG files by name. A regression on a line has its fits; a classification its attacks and shifts.
 
-    A method has the same colour in all of them.
+    A method has the same colour and marker in all of them.
     """
-    methods = sorted({record.method.name for group in groups for record in group.finished})
-    colours = {method: COLOURS[k % len(COLOURS)] for k, method in enumerate(methods)}
+    style = styles(record.method.name for group in groups for record in group.finished)
     pictures = {}
     for group in groups:
         if has_fits(group):
             pictures[file_name(group)] = _fits(group)
         if group.task.kind != "classification":
             continue
+        if has_summary(group):
+            pictures[file_name(group, "summary")] = summary_figure(group, style)
         if any(group.has(f"robust/{norm}") for norm in NORMS):
-            pictures[file_name(group, "attacks")] = _attacks(group, colours)
+            pictures[file_name(group, "attacks")] = _attacks(group, style)
         if group.uncertainty_sets():
-            pictures[file_name(group, "uncertainty")] = _uncertainty(group, colours)
+            pictures[file_name(group, "uncertainty")] = _uncertainty(group, style)
         many_images, single_image = group.shifts()
         if many_images:
-            pictures[file_name(group, "shifts")] = _shifts(group, many_images, colours)
+            pictures[file_name(group, "shifts")] = _shifts(group, many_images, style)
         if single_image:
             pictures[file_name(group, "images")] = _single_images(group, single_image)
     return pictures
@@ -64,7 +63,7 @@ def _fits(group: TaskRecords) -> bytes:
     """One panel for each method, from its lowest seed: data, true function, mean, and bands of standard deviations."""
     records = _first_records(group)
     rows = -(-len(records) // COLUMNS)
-    figure = _figure(4 * COLUMNS, 3 * rows)
+    figure = new_figure(4 * COLUMNS, 3 * rows)
     axes = list(figure.subplots(rows, COLUMNS, sharex=True, sharey=True, squeeze=False).flat)
     for axis, record in zip(axes, records, strict=False):
         _fit(axis, record)
@@ -76,7 +75,7 @@ def _fits(group: TaskRecords) -> bytes:
         axis.set_xlabel("x")
     for axis in axes[::COLUMNS]:
         axis.set_ylabel("y")
-    return _png(figure, *axes[0].get_legend_handles_labels())
+    return png(figure, *axes[0].get_legend_handles_labels())
 
 
 def _fit(axis: Any, record: Record) -> None:
@@ -93,23 +92,23 @@ def _fit(axis: Any, record: Record) -> None:
     axis.set(title=record.method.name, xlim=(min(x), max(x)), ylim=Y_RANGE)
 
 
-def _shifts(group: TaskRecords, shifts: list[str], colours: Mapping[str, str]) -> bytes:
+def _shifts(group: TaskRecords, shifts: list[str], style: Styles) -> bytes:
     """A row for each quantity and a column for each shift; one line for each method."""
-    figure = _figure(4.2 * len(shifts), 2.6 * len(QUANTITIES))
+    figure = new_figure(4.2 * len(shifts), 2.6 * len(QUANTITIES))
     grid = figure.subplots(len(QUANTITIES), len(shifts), squeeze=False)
     for column, shift in enumerate(shifts):
         for row, (quantity, label) in enumerate(QUANTITIES.items()):
             axis = grid[row, column]
             for method in method_order(group):
-                _line(axis, group.curves(f"shift/{shift}", method), quantity, {"color": colours[method]}, method)
+                line(axis, group.curves(f"shift/{shift}", method), quantity, {"color": style[method]["color"]}, method)
             axis.set_visible(axis.has_data())
             axis.set(xlabel=_shift_axis(group, shift), ylabel=label, title=shift if row == 0 else "")
             axis.set_ylim(bottom=0, top=1.02 if quantity == "accuracy" else None)
             _angle_ticks(axis, _shift_axis(group, shift))
-    return _png(figure, *grid[0, 0].get_legend_handles_labels())
+    return png(figure, *grid[0, 0].get_legend_handles_labels())
 
 
-def _attacks(group: TaskRecords, colours: Mapping[str, str]) -> bytes:
+def _attacks(group: TaskRecords, style: Styles) -> bytes:
     """Two rows for each norm, accuracy and entropy; a column for the worst case and for each attack; a line for each method."""
     attack_norms = group.attack_norms()
     curves_by_norm = {
@@ -118,7 +117,7 @@ def _attacks(group: TaskRecords, colours: Mapping[str, str]) -> bytes:
         if group.has(f"robust/{norm}")
     }
     columns = max(map(len, curves_by_norm.values()))
-    figure = _figure(2.9 * columns, 4.6 * len(curves_by_norm))
+    figure = new_figure(2.9 * columns, 4.6 * len(curves_by_norm))
     grid = figure.subplots(2 * len(curves_by_norm), columns, squeeze=False)
     for axis in grid.flat:
         axis.set_visible(False)
@@ -127,63 +126,47 @@ def _attacks(group: TaskRecords, colours: Mapping[str, str]) -> bytes:
             largest = max(epsilon for curve in group.curves(name) for epsilon in curve["epsilon"])
             for row, quantity in enumerate(("accuracy", "entropy")):
                 axis = grid[2 * block + row, column]
-                _attack_panel(axis, group, name, quantity, colours)
+                _attack_panel(axis, group, name, quantity, style)
                 title = f"worst case, {NORMS[norm]}" if column == 0 else name.removeprefix("attack/")
                 axis.set(
                     title=title if row == 0 else "", xlabel=f"ε ({NORMS[norm]})", xlim=(-0.04 * largest, 1.04 * largest)
                 )
     visible = next(axis for axis in grid.flat if axis.has_data())
     handles, labels = visible.get_legend_handles_labels()
-    return _png(figure, handles, [f"{name} (audit failed)" if group.failed_checks(name) else name for name in labels])
+    return png(figure, handles, [f"{name} (audit failed)" if group.failed_checks(name) else name for name in labels])
 
 
-def _attack_panel(axis: Any, group: TaskRecords, name: str, quantity: str, colours: Mapping[str, str]) -> None:
+def _attack_panel(axis: Any, group: TaskRecords, name: str, quantity: str, style: Styles) -> None:
     for method in method_order(group):
-        style = {"color": colours[method], "linestyle": "--" if group.failed_checks(method) else "-"}
-        _line(axis, group.curves(name, method), quantity, style | {"marker": "o", "markersize": 3}, method)
+        own = style[method] | {"linestyle": "--" if group.failed_checks(method) else "-"}
+        line(axis, group.curves(name, method), quantity, own | {"markersize": 3.5}, method)
     axis.set_visible(axis.has_data())
     axis.set_ylabel(QUANTITIES[quantity])
     axis.set_ylim(bottom=-0.02, top=1.02 if quantity == "accuracy" else None)
 
 
-def _line(axis: Any, curves: list[Curve], quantity: str, style: dict[str, Any], label: str) -> None:
-    """The mean over seeds, with a band of one standard error; of one seed, its 95 % interval if it has one."""
-    values = [curve[quantity] for curve in curves if quantity in curve]
-    if not values:
-        return
-    x = next(iter(curves[0].values()))
-    mean = np.mean(values, axis=0)
-    axis.plot(x, mean, **style, linewidth=1.5, label=label)
-    if len(values) > 1:
-        error = np.std(values, axis=0, ddof=1) / len(values) ** 0.5
-        axis.fill_between(x, mean - error, mean + error, color=style["color"], alpha=0.2, linewidth=0)
-    elif f"{quantity}_low" in curves[0]:
-        low, high = curves[0][f"{quantity}_low"], curves[0][f"{quantity}_high"]
-        axis.fill_between(x, low, high, color=style["color"], alpha=0.2, linewidth=0)
-
-
-def _uncertainty(group: TaskRecords, colours: Mapping[str, str]) -> bytes:
+def _uncertainty(group: TaskRecords, style: Styles) -> bytes:
     """A row for each OOD set; a column for each choice of images that are attacked; a line for each method."""
     sets = group.uncertainty_sets()
-    figure = _figure(3.6 * len(ATTACKED_SETS), 3.2 * len(sets) + 0.4)
+    figure = new_figure(3.6 * len(ATTACKED_SETS), 3.2 * len(sets) + 0.4)
     grid = figure.subplots(len(sets), len(ATTACKED_SETS), sharex=True, sharey=True, squeeze=False)
     for row, name in enumerate(sets):
         for column, (which, words) in enumerate(ATTACKED_SETS.items()):
             axis = grid[row, column]
             for method in method_order(group):
-                style = {"color": colours[method], "linestyle": "--" if group.failed_checks(method) else "-"}
+                own = style[method] | {"linestyle": "--" if group.failed_checks(method) else "-"}
                 curves = group.curves(f"uncertainty/{name}", method)
-                _line(axis, curves, f"auroc_{which}", style | {"marker": "o", "markersize": 3}, method)
+                line(axis, curves, f"auroc_{which}", own | {"markersize": 3.5}, method)
             axis.axhline(0.5, color="grey", linewidth=0.8, linestyle=":")
             axis.set(xlabel="ε (L∞)", title=f"{name}: {words} attacked", ylim=(-0.02, 1.02))
         grid[row, 0].set_ylabel("AUROC of OOD detection")
-    return _png(figure, *grid[0, 0].get_legend_handles_labels())
+    return png(figure, *grid[0, 0].get_legend_handles_labels())
 
 
 def _single_images(group: TaskRecords, shifts: list[str]) -> bytes:
     """A row for each method, from its lowest seed, and a column for each image: class probabilities and relative entropy."""
     records = _first_records(group)
-    figure = _figure(3.4 * len(shifts), 1.6 * len(records) + 0.8)
+    figure = new_figure(3.4 * len(shifts), 1.6 * len(records) + 0.8)
     grid = figure.subplots(len(records), len(shifts), sharex="col", sharey=True, squeeze=False)
     for row, record in enumerate(records):
         for column, shift in enumerate(shifts):
@@ -195,7 +178,7 @@ def _single_images(group: TaskRecords, shifts: list[str]) -> bytes:
         grid[0, column].set_title(shift)
         grid[-1, column].set_xlabel(_shift_axis(group, shift))
         _angle_ticks(grid[-1, column], _shift_axis(group, shift))
-    return _png(figure, *grid[0, 0].get_legend_handles_labels())
+    return png(figure, *grid[0, 0].get_legend_handles_labels())
 
 
 def _single_image(axis: Any, curve: Curve) -> None:
@@ -225,40 +208,3 @@ def _shift_axis(group: TaskRecords, shift: str) -> str:
 def _first_records(group: TaskRecords) -> list[Record]:
     """The record of the lowest seed of each method, in the order of the board."""
     return [next(r for r in group.finished if r.method.name == method) for method in method_order(group)]
-
-
-def _figure(width: float, height: float) -> Any:
-    _import_matplotlib()
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _import_matplotlib() -> None:
-    """Import it, which takes half a second, and which only boards need.
-
-    That raises ``ValueError`` if $MPLBACKEND names an unknown backend. Figures here need none: it is imported without the
-    variable, whose value is set afterwards, if it is valid, for others who need it.
-    """
-    if "matplotlib" in sys.modules:
-        return
-    backend = os.environ.pop("MPLBACKEND", "")
-    try:
-        matplotlib = import_module("matplotlib")
-    finally:
-        if backend:
-            os.environ["MPLBACKEND"] = backend
-    if backend:
-        with suppress(ValueError):
-            matplotlib.rcParams["backend"] = backend
-
-
-def _png(figure: Any, handles: list[Any], labels: list[str]) -> bytes:
-    """The figure as a PNG file, with one legend below it."""
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 11), frameon=False)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=110, metadata={"Software": None})
-    return picture.getvalue()

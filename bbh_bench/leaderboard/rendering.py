@@ -1,4 +1,4 @@
-"""Tables as text: means with standard errors, the best in bold, values that cannot be trusted struck out."""
+"""Tables as text: means with t intervals, the best in bold, values that cannot be trusted struck out."""
 
 import math
 import textwrap
@@ -9,7 +9,7 @@ from typing import Literal
 import pandas as pd
 from tabulate import tabulate
 
-from bbh_bench.leaderboard.statistics import clear_best, method_order, statistics
+from bbh_bench.leaderboard.statistics import comparison, method_order, statistics
 from bbh_bench.leaderboard.tables import Column, TaskRecords
 from bbh_bench.records.record import Direction
 
@@ -87,15 +87,21 @@ def score_table(
 
 def _column_texts(group: TaskRecords, column: Column, stats: pd.DataFrame, seeds: Mapping[str, int]) -> dict[str, str]:
     """The text of each method that has a value."""
-    failed_audit = [name for name in stats.index if column.depends_on_audit and group.failed_checks(str(name))]
-    bounds = [name for name in stats.index if column.may_be_bound and group.only_bounds(str(name))]
-    best = clear_best(stats.drop(index=[*{*failed_audit, *bounds}]), column.direction)
+    pairs = comparison(group, column)
+    best = pairs.best() if pairs else None
     texts = {}
     for name, row in stats.iterrows():
-        text = (BOUNDS[column.direction] if name in bounds else "") + _value(row, column, seeds[str(name)])
-        mark = "~~" if name in failed_audit else "**" if name == best else ""
-        texts[str(name)] = f"{mark}{text}{mark}"
+        bound, mark = cell_mark(group, column, str(name), best)
+        texts[str(name)] = f"{mark}{bound}{_value(row, column, seeds[str(name)])}{mark}"
     return texts
+
+
+def cell_mark(group: TaskRecords, column: Column, method: str, best: str | None) -> tuple[str, str]:
+    """What precedes a value that is a bound, and what stands on both sides of one that is struck out or the best."""
+    bound = BOUNDS[column.direction] if column.may_be_bound and group.only_bounds(method) else ""
+    if column.depends_on_audit and group.failed_checks(method):
+        return bound, "~~"
+    return bound, "**" if method == best else ""
 
 
 def _seeds(group: TaskRecords, method: str, finished: int) -> str:
@@ -104,11 +110,11 @@ def _seeds(group: TaskRecords, method: str, finished: int) -> str:
 
 
 def _value(stats: "pd.Series[float]", column: Column, seeds: int) -> str:
-    """``mean ± standard error``, and the number of seeds if some have no value."""
-    mean, sem, count = (float(stats[key]) for key in ("mean", "sem", "count"))
+    """``mean ± half of its interval``, and the number of seeds if some have no value."""
+    mean, half, count = (float(stats[key]) for key in ("mean", "half", "count"))
     text = f"{mean:,.{column.decimals}f}"
-    if not math.isnan(sem) and column.decimals > 0:
-        text += f" ± {sem:,.{column.decimals}f}"
+    if not math.isnan(half) and column.decimals > 0:
+        text += f" ± {half:,.{column.decimals}f}"
     return text if count == seeds else f"{text} (n = {count:.0f})"
 
 

@@ -77,9 +77,9 @@ PAPER = [
 HEADINGS = ["row of the paper", "method", "n", "score", "paper", "ours", "difference", "tolerance", "within tolerance"]
 
 CAPTION = """The paper reports one run of each method. It does not say in which settings its Tables 1 and 3 differ; both have a
-layer-wise BbH. The tolerance of an error is two binomial standard errors on the test set. The tolerance of an
-entropy AUC is half a unit in the last digit that the paper prints plus two standard deviations over our seeds; with
-one seed it is not known.
+layer-wise BbH. The tolerance says where one more run would lie: half of a 95 % prediction interval from our seeds,
+and for an error also two binomial standard errors on the test set, for an entropy AUC half a unit in the last digit
+that the paper prints. With one seed, that of an entropy AUC is not known, and that of an error is binomial only.
 
 Known differences: the paper computes the entropy AUC from a histogram, which gives up to 0.0013 less than the exact
 value on confident data. The paper's ensemble has adversarial training and, on MNIST, ten members; ours has none and
@@ -93,13 +93,34 @@ paper's code, BbB, MNF and BbH lack the last normalisation layer, BbH normalises
 KL term of MNF covers the last layer only. Here every method has the same network, and every KL term is complete."""
 
 
-def paper_tables(group: TaskRecords) -> Iterator[tuple[str, Table]]:
-    """Title and comparison for each table of the paper that has a method of this task."""
+def paper_tables(group: TaskRecords) -> Iterator[tuple[str, str, Table]]:
+    """Title, what its errors allow to say, and comparison, of each table of the paper that has a method of this task."""
     for paper in PAPER:
         if group.task.name in paper.tasks and paper.ood_set in group.ood_sets():
             rows = [row for names, values in paper.rows.items() for row in _rows(group, paper, names, values)]
             if rows:
-                yield paper.title, Table(HEADINGS, rows)
+                yield paper.title, ties(paper), Table(HEADINGS, rows)
+
+
+def ties(paper: PaperTable) -> str:
+    """Which errors of the paper cannot be told apart from its best: a sentence."""
+    errors = {names[0]: values[0] for names, values in paper.rows.items()}
+    best = min(errors, key=lambda name: errors[name])
+    limits = {
+        name: 2 * math.hypot(*(_binomial_error(errors[each], paper.test_images) for each in (name, best)))
+        for name in errors
+        if name != best
+    }
+    tied = [f"{name} ({errors[name]:g} %)" for name, limit in limits.items() if errors[name] - errors[best] <= limit]
+    start = f"The paper's smallest error is that of {best}, {errors[best]:g} %, from one run on {paper.test_images:,} images."
+    if not tied:
+        return f"{start} The others differ from it by more than two standard errors."
+    return f"{start} Within two standard errors of the difference, and so tied with it: {', '.join(tied)}."
+
+
+def _binomial_error(percent: float, images: int) -> float:
+    """Standard error of an error in %, from the number of images alone."""
+    return 100 * math.sqrt(percent / 100 * (1 - percent / 100) / images)
 
 
 def notes(group: TaskRecords) -> list[str]:
@@ -123,12 +144,14 @@ def _rows(
         stats = statistics(group, column)
         if names[1] not in stats.index:
             continue
-        mean, sem, n = (float(stats.at[names[1], key]) for key in ("mean", "sem", "count"))  # type: ignore[arg-type]
-        tolerance = ROUNDING + 2 * sem * math.sqrt(n)  # NaN for one seed
+        mean, half, n = (float(stats.at[names[1], key]) for key in ("mean", "half", "count"))  # type: ignore[arg-type]
+        another_run = half * math.sqrt(n + 1)  # half of the interval that one more run is in; NaN for one seed
+        tolerance = ROUNDING + another_run
         if column.name == "test/error":
-            tolerance = 2 * 100 * math.sqrt(value / 100 * (1 - value / 100) / paper.test_images)
+            runs = 0.0 if math.isnan(another_run) else another_run
+            tolerance = math.hypot(2 * _binomial_error(value, paper.test_images), runs)
         digits = column.decimals
-        ours = f"{mean:.{digits}f}" + ("" if math.isnan(sem) else f" ± {sem:.{digits}f}")
+        ours = f"{mean:.{digits}f}" + ("" if math.isnan(half) else f" ± {half:.{digits}f}")
         difference = mean - value
         texts = [f"{value:.2f}", ours, f"{difference:+.{digits}f}", DASH, DASH]
         if not math.isnan(tolerance):

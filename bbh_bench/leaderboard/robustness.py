@@ -20,7 +20,7 @@ BY_ATTACK = (
     "predictive entropy separates adversarial examples from the same images without an attack."
 )
 FIGURE = (
-    "Accuracy and mean predictive entropy against ε. Lines are means over seeds; bands are one standard error over seeds. For "
+    "Accuracy and mean predictive entropy against ε. Lines are means over seeds; bands are 95 % t intervals over seeds. For "
     "a method with one seed, the band of the accuracy is its 95 % Wilson interval. Dashed lines: the audit failed."
 )
 WORST_CASE = (
@@ -42,7 +42,7 @@ def attack_sections(group: TaskRecords) -> list[str]:
     names = group.attacks()
     if not names:
         return []
-    parts = ["### Attacks", *_worst_case(group), *_scores_by_attack(group, names), *_paper_comparison(group)]
+    parts = ["## Attacks", *_worst_case(group), *_scores_by_attack(group, names), *_paper_comparison(group)]
     parts.append(paragraph(BY_ATTACK))
     for name in names:
         parts += [f"**{escaped(name)}** ({_settings(group, name)})", _attack_table(group, name)]

@@ -1,15 +1,13 @@
-"""Means and standard errors over seeds, the order of methods, and which method is clearly the best."""
+"""Means and t intervals over seeds, the order of methods, and how they compare."""
 
 import math
 from collections.abc import Callable
 
 import pandas as pd
 
+from bbh_bench.leaderboard.comparison import FEWEST_SEEDS, Comparison, compare, half_width
 from bbh_bench.leaderboard.tables import Column, TaskRecords
-from bbh_bench.records.record import Direction, Record
-
-CLEARLY_BETTER = 2.0
-"""Combined standard errors by which the best mean must be ahead of every other."""
+from bbh_bench.records.record import Record
 
 
 def method_order(group: TaskRecords) -> list[str]:
@@ -21,26 +19,34 @@ def method_order(group: TaskRecords) -> list[str]:
 
 
 def statistics(group: TaskRecords, column: Column) -> pd.DataFrame:
-    """``mean``, ``sem`` (standard error; NaN for one seed) and ``count`` of a column, indexed by method.
+    """``mean``, ``half`` (of the 95 % t interval; NaN for one seed) and ``count`` of a column, indexed by method.
 
     A method without any value has no row.
     """
     frame = _by_method(group, column.value).dropna()
-    return frame.groupby("method")["value"].agg(["mean", "sem", "count"])
+    return frame.groupby("method")["value"].agg(["mean", half_width, "count"]).rename(columns={"half_width": "half"})
 
 
-def clear_best(stats: pd.DataFrame, direction: Direction) -> str | None:
-    """The method whose mean is ahead of every other by more than two combined standard errors.
+def comparison(group: TaskRecords, column: Column) -> Comparison | None:
+    """All pairs of methods in a column; None if no direction is better.
 
-    None if there is no such method, if no direction is better, or if a method has one seed only: its standard error is unknown.
+    Methods with fewer than three seeds take no part, nor do those whose values cannot be trusted: robustness of a method that
+    failed the audit, and bounds.
     """
-    if direction == "neither" or len(stats) < 2 or stats["sem"].isna().any():
+    if column.direction == "neither":
         return None
-    ranked = stats.sort_values("mean", ascending=direction == "lower")
-    first, others = ranked.iloc[0], ranked.iloc[1:]
-    gap = (others["mean"] - first["mean"]).abs()
-    error = (others["sem"] ** 2 + first["sem"] ** 2) ** 0.5
-    return str(ranked.index[0]) if (gap > CLEARLY_BETTER * error).all() else None
+    scores: dict[str, dict[int, float]] = {}
+    for record in group.finished:
+        name, value = record.method.name, column.value(record)
+        distrusted = column.depends_on_audit and group.failed_checks(name)
+        if not math.isnan(value) and not distrusted and not (column.may_be_bound and group.only_bounds(name)):
+            scores.setdefault(name, {})[record.seed] = value
+    return compare(scores, column.direction, group.images.get(column.name))
+
+
+def is_provisional(group: TaskRecords, method: str) -> bool:
+    """Whether a method has too few seeds for a rank."""
+    return sum(record.method.name == method for record in group.finished) < FEWEST_SEEDS
 
 
 def _by_method(group: TaskRecords, value: Callable[[Record], float]) -> pd.DataFrame:

@@ -1,9 +1,11 @@
 """Records grouped by task, and what a column of a table shows of them."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
 
+from bbh_bench.leaderboard.images import ImageScores, ReadArrays, image_scores
 from bbh_bench.records.record import Check, Direction, Record, TaskInfo
 
 COST = "cost/"
@@ -25,6 +27,8 @@ class Column:
     factor: float = 1.0
     """Values are multiplied by it."""
     direction: Direction = "neither"
+    interval: bool = True
+    """Whether the first page shows its interval."""
 
     @property
     def depends_on_audit(self) -> bool:
@@ -60,6 +64,8 @@ class TaskRecords:
     """The records of one version of a task with one fingerprint. There is at least one."""
 
     records: list[Record]
+    images: ImageScores = field(default_factory=dict)
+    """Scores of single test images, where the predictions are at hand."""
 
     @property
     def task(self) -> TaskInfo:
@@ -149,10 +155,14 @@ def was_attacked(record: Record) -> bool:
     return any(name.startswith("attack/") for name in record.curves)
 
 
-def by_task(records: list[Record]) -> list[TaskRecords]:
-    """Group records by task, version and fingerprint: values from different task definitions cannot be compared."""
+def by_task(records: Sequence[Record], read: ReadArrays | None = None) -> list[TaskRecords]:
+    """Group records by task, version and fingerprint: values from different task definitions cannot be compared.
+
+    With ``read``, which reads the stored predictions, groups have scores of single images.
+    """
 
     def key(record: Record) -> tuple[str, int, str]:
         return record.task.name, record.task.version, record.task.fingerprint
 
-    return [TaskRecords(list(group)) for _, group in groupby(sorted(records, key=key), key=key)]
+    groups = [list(group) for _, group in groupby(sorted(records, key=key), key=key)]
+    return [TaskRecords(group, image_scores(group, read) if read else {}) for group in groups]

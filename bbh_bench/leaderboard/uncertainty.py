@@ -14,7 +14,7 @@ EXPLANATION = (
     "below, it misleads."
 )
 FIGURE = (
-    "AUROC of OOD detection by predictive entropy against ε. Lines are means over seeds; bands are one standard error."
+    "AUROC of OOD detection by predictive entropy against ε. Lines are means over seeds; bands are 95 % t intervals."
 )
 BY_INFORMATION = (
     "The same images, detected by mutual information instead of entropy. It is zero for a single network, which is 50 %. The "
@@ -28,7 +28,7 @@ def uncertainty_sections(group: TaskRecords) -> list[str]:
     if not sets:
         return []
     parts = [
-        "### Attacks on the uncertainty",
+        "## Attacks on the uncertainty",
         f"![AUROC of OOD detection under attack against epsilon]({figures.file_name(group, 'uncertainty')})",
         paragraph(FIGURE),
         paragraph(EXPLANATION),

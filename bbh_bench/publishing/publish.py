@@ -63,7 +63,7 @@ def _copy(records: Iterable[Record], source: Store, target: Store) -> None:
 
 def _render(target: Store) -> Path:
     try:
-        return render(target.records(), target.root)
+        return render(target.records(), target.root, target.arrays)
     except OSError as error:
         raise RecordError(
             f"'{error.filename}' cannot be written ({error.strerror}). The records are published, and the leaderboard is still "

@@ -47,7 +47,9 @@ def compare(benchmark):
 
 def note(benchmark, ratio: float, goal: float, spread: str = "", row: str = "", against: str = "") -> float:
     """Keep a figure and its goal with the benchmark, and for the summary. ``row`` and ``against`` are for the table."""
-    benchmark.extra_info.update(ratio=ratio, goal=goal, spread=spread, row=row or _words(benchmark.name), against=against)
+    benchmark.extra_info.update(
+        ratio=ratio, goal=goal, spread=spread, row=row or _words(benchmark.name), against=against
+    )
     verdict = "reached" if ratio <= goal else "MISSED"
     _LINES.append(f"{benchmark.name}: {ratio:.3g} {spread} goal <= {goal:g}: {verdict}")
     return ratio

@@ -1,0 +1,39 @@
+"""What the words and scores of a board mean."""
+
+GLOSSARY = """## How to read this
+
+Values are means over seeds ± half of their 95 % t interval. The arrows ↓ and ↑ say whether lower or higher values are
+better. A dash (–) means that a value does not apply or was not measured.
+
+- *Rank* is 1 and the number of methods that are better in the task's first score, by paired tests on the same seeds and
+  test images, corrected for their number (Holm). Methods that cannot be told apart share a rank. **Bold** marks a value
+  that is better than that of each other method. Both are wrong in at most 5 % of boards on which nothing differs.
+- *Provisional* rows, marked with an asterisk, have fewer than three seeds. They get no rank and no bold, and take no part
+  in comparisons.
+- NLL and error are compared over seeds and test images: a difference should be there with other seeds and with other
+  images. All other scores are compared over seeds: the difference is known for these images only.
+- *Entropy AUC*: the area under the cumulative distribution function of the predictive entropy, where the entropy is
+  divided by log K for K classes. It equals 1 − mean entropy / log K. High values mean low uncertainty: they are
+  wanted on the test set, and low values on out-of-distribution (OOD) images. It does not say how well the two sets
+  can be separated.
+- *OOD AUROC*, *AUPR* and *FPR95*: how well predictive entropy detects OOD images, which are the positive class.
+- *Robust accuracy*: the accuracy on adversarial examples, evaluated on fresh samples of the posterior that the
+  attacker does not have. In the *worst case* over several attacks, an image counts as correct only if no attack makes
+  it misclassified. ≤ and ≥ mark bounds: the networks have no gradients, so that only black-box and transfer attacks
+  were possible, and the values cannot be the best.
+- *Known networks*: the attacker attacks the very networks that decide. Otherwise they are *fresh*: it does not have
+  them. The gap between the two accuracies is what randomness gains.
+- *OOD AUROC under attack*: where OOD images are perturbed to look certain and test images to look uncertain; its mean
+  over ε from 0 on.
+- *Robust-accuracy AUC*: the area under the curve of robust accuracy against ε, divided by the range of ε. It is 1 if
+  every image stays correct. It can be compared only between curves with the same ε. For a single ε it is the accuracy
+  there.
+- *Attack degradation*: the accuracy that is lost under attack, in percentage points: the accuracy on the same images
+  without an attack minus the accuracy under attack, averaged over the ε above 0.
+- *Audit*: checks of whether the attacks are strong enough, for example whether gradients are masked. ✓ 30/30 means
+  that all 30 checks of all seeds passed. If one fails, the robustness values of the method are ~~struck out~~ and it
+  cannot be the best.
+- *Relative cost (MAP = 1)*: time divided by the time of plain MAP training with the task's whole budget. Both are
+  measured on the same machine, some steps of MAP in between those of the method, so relative costs can be compared
+  between machines. Seconds cannot. It is processor time, on a GPU time on the clock. Records made before 2026-11-25
+  have time on the clock, measured one just after the other: those costs are less exact."""

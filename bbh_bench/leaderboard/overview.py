@@ -1,0 +1,123 @@
+"""The first page of a board: for each task a verdict, one narrow table and one figure, and links to the rest."""
+
+import math
+from collections.abc import Sequence
+
+from bbh_bench.leaderboard import figures
+from bbh_bench.leaderboard.audit import struck_out_reasons
+from bbh_bench.leaderboard.columns import overview_columns
+from bbh_bench.leaderboard.glossary import GLOSSARY
+from bbh_bench.leaderboard.rendering import DASH, Table, cell_mark, escaped, paragraph
+from bbh_bench.leaderboard.statistics import comparison, is_provisional, method_order, statistics
+from bbh_bench.leaderboard.summary_figure import has_summary
+from bbh_bench.leaderboard.tables import Column, TaskRecords
+from bbh_bench.leaderboard.task_page import page_name, title
+from bbh_bench.leaderboard.verdict import resolution, verdict
+
+INTRODUCTION = """# bbh_bench leaderboard
+
+Rendered by `bbh-bench report` from the records in this folder."""
+PROVISIONAL = "\\*"
+"""Marks a method with fewer than three seeds; escaped, so that markdown shows it."""
+
+
+def overview(groups: Sequence[TaskRecords]) -> str:
+    """The whole first page."""
+    if not groups:
+        return f"{INTRODUCTION}\n\nThere are no records yet.\n\n{GLOSSARY}\n"
+    return "\n\n".join([INTRODUCTION, *map(_section, groups), GLOSSARY]) + "\n"
+
+
+def _section(group: TaskRecords) -> str:
+    parts = [f"## {title(group)}", *_sentences(group), overview_table(group).markdown(), _notes(group)]
+    parts += struck_out_reasons(group)
+    if figures.has_fits(group):
+        parts.append(f"![Data, true function and predictions of each method]({figures.file_name(group)})")
+    elif has_summary(group):
+        name = figures.file_name(group, "summary")
+        parts.append(
+            f"![Likelihood against cost; worst-case accuracy and OOD AUROC under attack against epsilon]({name})"
+        )
+    link = f"[All tables, figures, failures and the origin of the records]({page_name(group)})"
+    return "\n\n".join(part for part in [*parts, link] if part)
+
+
+def _sentences(group: TaskRecords) -> list[str]:
+    text = " ".join([verdict(group), resolution(group)]).strip()
+    return [paragraph(text)] if text else []
+
+
+def overview_table(group: TaskRecords) -> Table:
+    """At most nine columns: rank and method, scores, relative cost. Methods of which every cell failed come last."""
+    ordered = method_order(group)
+    headline = next((column for column in overview_columns(group) if column.name == group.task.headline), None)
+    pairs = comparison(group, headline) if headline else None
+    ranks = pairs.ranks() if pairs else {}
+    rows = {name: [_ranked(group, name, ranks)] for name in ordered}
+    headings = ["method"]
+    for heading, columns in _headings(group).items():
+        texts = [_texts(group, column) for column in columns]
+        headings.append(heading)
+        for name, row in rows.items():
+            row.append(" / ".join(text.get(name, DASH) for text in texts))
+    lost = sorted({record.method.name for record in group.failed} - set(ordered))
+    blank = [DASH] * (len(headings) - 1)
+    return Table(headings, [*rows.values(), *([f"{name} (failed)", *blank] for name in lost)])
+
+
+def _ranked(group: TaskRecords, name: str, ranks: dict[str, int]) -> str:
+    """``1. map``; an asterisk in place of the rank of a provisional row."""
+    if is_provisional(group, name):
+        return f"{PROVISIONAL} {name}"
+    return f"{ranks[name]}. {name}" if name in ranks else name
+
+
+def _headings(group: TaskRecords) -> dict[str, list[Column]]:
+    """Columns with any value, by heading; two that share a heading share a column of the table."""
+    headings: dict[str, list[Column]] = {}
+    for column in overview_columns(group):
+        if len(statistics(group, column)):
+            headings.setdefault(column.heading, []).append(column)
+    return headings
+
+
+def _texts(group: TaskRecords, column: Column) -> dict[str, str]:
+    """The short text of each method that has a value."""
+    stats = statistics(group, column)
+    pairs = comparison(group, column)
+    best = pairs.best() if pairs else None
+    texts = {}
+    for name, row in stats.iterrows():
+        bound, mark = cell_mark(group, column, str(name), best)
+        texts[str(name)] = f"{mark}{bound}{short(float(row['mean']), float(row['half']), column)}{mark}"
+    return texts
+
+
+def short(mean: float, half: float, column: Column) -> str:
+    """A mean with as many decimals as its interval allows: one digit of the half width, two if the first is 1.
+
+    Without an interval, or in a column that shows none, the column's decimals.
+    """
+    if math.isnan(half) or not column.interval:
+        return f"{mean:,.{column.decimals}f}"
+    decimals = column.decimals
+    if half > 0:
+        exponent = math.floor(math.log10(half))
+        decimals = min(column.decimals, max(0, -exponent + (half < 2 * 10**exponent)))
+    return f"{mean:,.{decimals}f} ± {half:,.{decimals}f}"
+
+
+def _notes(group: TaskRecords) -> str:
+    """Seeds, and what the columns leave out."""
+    counts = {name: sum(record.method.name == name for record in group.finished) for name in method_order(group)}
+    sentences = []
+    if counts:
+        full = sorted({n for name, n in counts.items() if not is_provisional(group, name)})
+        seeds = f"{full[0]}" if len(full) == 1 else f"{full[0]} to {full[-1]}" if full else ""
+        few = ", ".join(f"{name} ({n})" for name, n in counts.items() if is_provisional(group, name))
+        sentences += [f"{seeds} seeds."] if seeds else []
+        sentences += [f"Provisional, with their numbers of seeds: {escaped(few)}."] if few else []
+    sentences += [f"OOD set: {escaped(name)}." for name in group.ood_sets()[:1]]
+    if group.has("robust/linf"):
+        sentences.append("Robustness is the worst case over the L∞ attacks.")
+    return paragraph(" ".join(sentences))
