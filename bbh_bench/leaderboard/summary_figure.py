@@ -49,7 +49,9 @@ def _costs(axis: Any, group: TaskRecords, styles: Mapping[str, dict[str, Any]]) 
     axis.set(xlabel="relative cost of the fit (MAP = 1)", ylabel="test NLL")
     axes = [axis.xaxis]
     if len(nll) and float(nll["mean"].min()) > 0:
-        axis.set(yscale="log", ylim=(float(nll["mean"].min()) / 2, 2 * float(nll["mean"].max())))  # intervals may reach 0
+        axis.set(
+            yscale="log", ylim=(float(nll["mean"].min()) / 2, 2 * float(nll["mean"].max()))
+        )  # intervals may reach 0
         axes.append(axis.yaxis)
     for each in axes:
         plain_logarithmic_ticks(each)
