@@ -278,6 +278,15 @@ class Validated(Protocol):
         ...
 
 
+@runtime_checkable
+class Recognised(Protocol):
+    """A task that knows which of the stored arrays follow from it, so that others cannot choose them. Optional."""
+
+    def faults(self, arrays: Arrays) -> list[str]:
+        """In what arrays are not those of a cell of the task, whatever its method: a phrase each. Needs no data."""
+        ...
+
+
 @dataclass(frozen=True)
 class TaskDescription:
     """What a record stores of a task. All mappings hold JSON values."""

@@ -24,7 +24,8 @@ def install(monkeypatch):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """An empty working folder."""
+    """An empty working folder. For runs in it, the suite has no uncommitted changes, with which nothing is published."""
+    monkeypatch.setattr("bbh_bench.running.provenance.git_state", lambda *_: ("0123456789abcdef", False, None))
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("BBH_BENCH_DATA", raising=False)
     return tmp_path

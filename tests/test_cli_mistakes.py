@@ -14,6 +14,7 @@ from bbh_bench.cli.arguments import names
 from bbh_bench.cli.report import write_leaderboard
 from bbh_bench.errors import BenchError
 from bbh_bench.records.record import SCHEMA
+from bbh_bench.records.store import Store
 
 pytest_plugins = ["cli_fixtures"]
 
@@ -131,12 +132,12 @@ def test_a_folder_that_cannot_be_written_to_is_said_before_anything_is_computed(
 
 
 def test_a_disk_that_is_full_when_the_leaderboard_is_written(monkeypatch, tmp_path):
-    def full(records, out):
+    def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("bbh_bench.leaderboard.render", full)
     with pytest.raises(BenchError, match=r"'.*' \(No space left on device\)\. Name another folder with --out\."):
-        write_leaderboard([], tmp_path, "--out")
+        write_leaderboard(Store(Path(__file__).parents[1] / "leaderboard"), tmp_path, "--out")
 
 
 @pytest.mark.parametrize(

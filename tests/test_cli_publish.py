@@ -58,10 +58,10 @@ def test_publish_refuses_another_fingerprint_changed_scores_and_a_changed_record
     refused(capsys, ["publish"], "attack/fgsm/accuracy")
     RECORD.write_text(json.dumps(record | {"scores": record["scores"] | {"attack/pgd/robust_accuracy_auc": 1.0}}))
     refused(capsys, ["publish"], "attack/pgd/robust_accuracy_auc")
-    RECORD.write_text(json.dumps(record | {"cost": record["cost"] | {"fit/seconds": 0.5}}))
+    RECORD.write_text(json.dumps(record | {"cost": record["cost"] | {"peak_memory_bytes": 5.0}}))
     refused(capsys, ["publish"], "differs from the published one", "--replace")
     assert cli.main(["publish", "--replace"]) == 0
-    assert Store(folder / "leaderboard").records()[0].cost["fit/seconds"] == 0.5
+    assert Store(folder / "leaderboard").records()[0].cost["peak_memory_bytes"] == 5.0
 
 
 def test_publish_reads_the_whole_leaderboard_before_it_copies(install, folder, capsys):

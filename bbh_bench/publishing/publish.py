@@ -10,7 +10,8 @@ from bbh_bench.api import Scored, TaskDescription, task_fingerprint
 from bbh_bench.errors import RecordError
 from bbh_bench.leaderboard import render
 from bbh_bench.plugins import Plugins
-from bbh_bench.publishing.verify import mismatches, recomputed
+from bbh_bench.publishing.plausible import origin_faults, prediction_digest
+from bbh_bench.publishing.verify import SHOWN, mismatches, recomputed, task_faults
 from bbh_bench.records.identity import describe
 from bbh_bench.records.record import Record
 from bbh_bench.records.store import Store
@@ -46,7 +47,7 @@ def publish(
         raise RecordError(f"There is no such record in '{records}'; `bbh-bench run` makes records.")
     new = [record for record in chosen if _must_copy(record, source, target, plugins, replace)]
     target.prepare()
-    target.records()  # a damaged board must show before anything is copied
+    _check_copies(new, source, target)  # reads the board: a damaged one must show before anything is copied
     _copy(new, source, target)
     return PublishReport(len(new), len(chosen) - len(new), _render(target))
 
@@ -86,9 +87,13 @@ def _must_copy(record: Record, source: Store, target: Store, plugins: Plugins, r
             f"{where} has the task fingerprint {record.task.fingerprint}, and the installed task has "
             f"{installed}: it was made with another definition of the task. Run it again."
         )
-    scored = recomputed(record, source, task, plugins.metrics.values())
-    _check_labels(record, where, described, scored)
+    arrays = source.arrays(record)
     _check_attacks(record, where, described, plugins)
+    faults = [*origin_faults(record), *task_faults(record, arrays, task, plugins)]
+    if faults:
+        raise RecordError(f"{where} must not be published: {'; '.join(faults[:SHOWN])}. Run the cell again.")
+    scored = recomputed(record, arrays, source, task, plugins.metrics.values())
+    _check_labels(record, where, described, scored)
     wrong = mismatches(record, scored)
     if wrong:
         raise RecordError(
@@ -104,6 +109,24 @@ def _must_copy(record: Record, source: Store, target: Store, plugins: Plugins, r
     return not same or not target.complete(published)
 
 
+def _check_copies(chosen: Iterable[Record], source: Store, target: Store) -> None:
+    """No two cells of a task may have the same predictions, nor one of those that are published. Raises ``RecordError``."""
+    stores = {record.path: (record, source) for record in chosen if record.finished}
+    tasks = {record.task.fingerprint for record, _ in stores.values()}
+    for record in target.records():
+        if record.finished and record.task.fingerprint in tasks:
+            stores.setdefault(record.path, (record, target))
+    seen: dict[tuple[str, str], Path] = {}
+    for path, (record, store) in stores.items():
+        digest = prediction_digest(store.arrays(record))
+        first = seen.setdefault((record.task.fingerprint, digest), path) if digest else path
+        if first != path:
+            raise RecordError(
+                f"The record '{store.root / path}' must not be published: its predictions are those of {first}, to the bit. "
+                "Choose others with --task and --method."
+            )
+
+
 def _without_file_name(record: Record) -> Record:
     """A record without the name of the file of its arrays, which may differ between two folders; the digest stays."""
     if record.predictions is None:
@@ -113,6 +136,11 @@ def _without_file_name(record: Record) -> Record:
 
 def _check_labels(record: Record, where: str, described: TaskDescription, scored: Scored) -> None:
     """What decides ranks, bold type and headings must be what the installed task and metrics say. Raises ``RecordError``."""
+    missing = sorted(scored.directions.keys() - record.directions.keys())
+    if missing:
+        raise RecordError(
+            f"{where} lacks metrics that are installed ({', '.join(missing)}). `bbh-bench rescore` adds them."
+        )
     unknown = sorted(record.directions.keys() - scored.directions.keys())
     if unknown:
         raise RecordError(

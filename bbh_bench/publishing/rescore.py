@@ -49,7 +49,7 @@ def _rescored(record: Record, store: Store, plugins: Plugins) -> Record:
     record = msgspec.structs.replace(record, task=_task_info(record, described), method=_method_info(record, plugins))
     if not record.finished:
         return record
-    scored = recomputed(record, store, task, plugins.metrics.values())
+    scored = recomputed(record, store.arrays(record), store, task, plugins.metrics.values())
     wrong = mismatches(record, scored)
     if wrong:
         raise RecordError(

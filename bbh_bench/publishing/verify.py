@@ -4,37 +4,75 @@ import math
 from collections.abc import Iterable
 from pathlib import Path
 
-from bbh_bench.api import Curves, Metric, Scored, Scores, Task
+from bbh_bench.api import Arrays, Curves, Metric, Recognised, Scored, Scores, Task, task_fingerprint
 from bbh_bench.errors import RecordError
 from bbh_bench.plugins import Plugins
+from bbh_bench.publishing.plausible import attack_faults, cost_faults, method_faults, prediction_digest
 from bbh_bench.records.record import Check, Record
 from bbh_bench.records.store import Store
 
+SHOWN = 5
+"""Phrases of a complaint that are shown."""
 TOLERANCE = 1e-9
 """Relative. One machine gives the same bits every time; another may round the last bit differently."""
 
 
 def verify_records(records: Iterable[Record], store: Store, plugins: Plugins) -> dict[Path, str]:
-    """A complaint for each finished record, by path; empty if its scores follow from its arrays."""
-    return {record.path: _complaint(record, store, plugins) for record in records if record.finished}
+    """A complaint for each finished record, by path; empty if it is what a cell of its task would be.
+
+    Its arrays must be those of the task, its scores must follow from them, its method and costs must be possible, and its
+    predictions must not be those of another record.
+    """
+    complaints: dict[Path, str] = {}
+    seen: dict[tuple[str, str], Path] = {}
+    for record in records:
+        if not record.finished:
+            continue
+        complaints[record.path], digest = _complaint(record, store, plugins)
+        first = seen.setdefault((record.task.fingerprint, digest), record.path) if digest else record.path
+        if first != record.path and not complaints[record.path]:
+            complaints[record.path] = f"its predictions are those of {first}, to the bit"
+    return complaints
 
 
-def _complaint(record: Record, store: Store, plugins: Plugins) -> str:
+def _complaint(record: Record, store: Store, plugins: Plugins) -> tuple[str, str]:
+    """The complaint, and the digest of the predictions; empty if there are none that could be compared."""
     if record.task.name not in set(plugins.tasks):
-        return f"the task is not installed here (its method came with the package '{record.method.package.name}')"
+        text = f"the task is not installed here (its method came with the package '{record.method.package.name}')"
+        return text, ""
+    task = plugins.tasks[record.task.name]
     try:
-        scored = recomputed(record, store, plugins.tasks[record.task.name], plugins.metrics.values())
+        arrays = store.arrays(record)
+        wrong = task_faults(record, arrays, task, plugins)
+        if wrong:
+            return "; ".join(wrong[:SHOWN]), prediction_digest(arrays)
+        names = mismatches(record, recomputed(record, arrays, store, task, plugins.metrics.values()))
     except RecordError as error:
-        return str(error)
-    names = mismatches(record, scored)
-    return f"not what the stored predictions give: {', '.join(names)}" if names else ""
+        return str(error), ""
+    return f"not what the stored predictions give: {', '.join(names)}" if names else "", prediction_digest(arrays)
 
 
-def recomputed(record: Record, store: Store, task: Task, metrics: Iterable[Metric]) -> Scored:
-    """Scores from the stored arrays. Raises ``RecordError`` if there are none, or if they cannot be scored."""
+def task_faults(record: Record, arrays: Arrays, task: Task, plugins: Plugins) -> list[str]:
+    """In what a record and its arrays cannot be a cell of the installed task, whatever its scores: a phrase each.
+
+    Records of another version or definition of a task cannot be compared with it: none.
+    """
+    described = task.describe()
+    if record.task.fingerprint != task_fingerprint(task, described):
+        return []
+    wrong = [*method_faults(record, plugins), *attack_faults(record, described), *cost_faults(record)]
+    own = {attack.name for attack in described.attacks}
+    listed = {attack.get("name") for attack in record.task.attacks} - own
+    extra = [registered.value for name, registered in plugins.attacks.entries.items() if name in listed]
+    checked = task.with_attacks(extra) if extra else task
+    return [*wrong, *(checked.faults(arrays) if isinstance(checked, Recognised) else ())]
+
+
+def recomputed(record: Record, arrays: Arrays, store: Store, task: Task, metrics: Iterable[Metric]) -> Scored:
+    """Scores from the stored arrays. Raises ``RecordError`` if they cannot be scored."""
     try:
-        return task.score(store.arrays(record), metrics)
-    except (KeyError, ValueError, IndexError) as error:
+        return task.score(arrays, metrics)
+    except (KeyError, ValueError, IndexError, TypeError) as error:
         raise RecordError(
             f"The arrays of '{store.root / record.path}' cannot be scored ({error!r}). Run the cell again with --replace."
         ) from error
@@ -49,6 +87,7 @@ def mismatches(record: Record, scored: Scored) -> list[str]:
     old = _comparable(record.scores, record.directions, claimed) | _points(record.curves)
     new = _comparable(scored.scores, scored.directions, claimed) | _points(scored.curves)
     wrong = {name for name in old.keys() | new.keys() if not _close(old.get(name), new.get(name))}
+    wrong |= {f"directions/{name}" for name in claimed if record.directions[name] != scored.directions[name]}
     audits = scored.audit.keys() | record.audit.keys()
     wrong |= {f"audit/{name}" for name in audits if not _same_check(record.audit.get(name), scored.audit.get(name))}
     return sorted(wrong)

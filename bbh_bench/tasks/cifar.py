@@ -20,6 +20,7 @@ from torch import Tensor
 from bbh_bench.attacks.builtin import ADAPTIVE_L2, ADAPTIVE_LINF, FGSM, NOISE_LINF, PAPER_FGSM, SQUARE_LINF, TRANSFER
 from bbh_bench.data import DataFile, TarArchive, stratified
 from bbh_bench.tasks.classification import UNCERTAINTY, ClassificationTask, ImageData
+from bbh_bench.tasks.expected import EvaluationSets
 from bbh_bench.tasks.resnet import RESNET_32
 
 CLASSES = 5
@@ -149,6 +150,7 @@ TASK = ClassificationTask(
     uncertainty=replace(UNCERTAINTY, images=FEW, epsilons=(1 / 255, 2 / 255, 4 / 255)),
     attacked=250,
     augmentation=CropFlipContrast(),
+    sets=EvaluationSets("bca24bccdc4a436eb40f3574cb11d13728afb97b8ba0835b316037543da6bfc0", {"cifar10-others": 5_000}),
 )
 SHORT = replace(
     TASK,

@@ -52,6 +52,7 @@ from bbh_bench.evaluation.metrics import nll
 from bbh_bench.evaluation.predictive import decode, predict
 from bbh_bench.evaluation.stored import TEST, ood_prefix, store_labels, store_shift, under
 from bbh_bench.records.identity import describe
+from bbh_bench.tasks.expected import Evaluation, EvaluationSets, faults
 from bbh_bench.tasks.networks import on_device
 from bbh_bench.tasks.shifts import Shift, Shifted
 
@@ -127,6 +128,8 @@ class ClassificationTask:
     """Computes the inputs of a training step from ``ImageData.originals``. None: they are the training images themselves."""
     shifts: tuple[Shift, ...] = ()
     """Changes of the test images with increasing severity. They give curves beside the scores."""
+    sets: EvaluationSets | None = None
+    """How the test and OOD images are recognised in the stored arrays of others. None: they are not."""
     threads: int | None = None
     headline: str = "test/nll"
     """A proper score. The error would not distinguish methods on a small test set."""
@@ -168,6 +171,19 @@ class ClassificationTask:
     def load(self, folder: Path) -> "LoadedClassification":
         """Read and check the data. Raises ``DataError``."""
         return LoadedClassification(self, self.source.load(folder))
+
+    def faults(self, arrays: Arrays) -> list[str]:
+        """See ``api.Recognised``."""
+        evaluation = Evaluation(
+            self.sets,
+            self.classes,
+            self.attacks,
+            self.extra_attacks,
+            self.uncertainty,
+            self.attacked,
+            self.shifts,
+        )
+        return faults(evaluation, arrays)
 
     def score(self, arrays: Arrays, metrics: Iterable[Metric]) -> Scored:
         """Scores of predictions, curves of attacks, and the audit, from stored arrays."""

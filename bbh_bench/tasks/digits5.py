@@ -13,6 +13,7 @@ from bbh_bench.attacks.builtin import ADAPTIVE_L2, ADAPTIVE_LINF, FGSM, NOISE_LI
 from bbh_bench.data import check_open, digest, stratified
 from bbh_bench.errors import DataError
 from bbh_bench.tasks.classification import ClassificationTask, ImageData
+from bbh_bench.tasks.expected import EvaluationSets
 from bbh_bench.tasks.networks import SMALL_LENET
 
 DIGEST = "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826"
@@ -84,5 +85,6 @@ TASK = ClassificationTask(
     epochs=60,
     batch_size=32,
     attacks=ATTACKS,
+    sets=EvaluationSets("b0775bf85a4209d09dc862611a8708c31edea3dfbe8472eb9814cae8c9600656", {"digits5-9": 896}),
     threads=1,
 )

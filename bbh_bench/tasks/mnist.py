@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bbh_bench.data import DataFile, read_idx_images, read_idx_labels, shuffled
 from bbh_bench.tasks.classification import ClassificationTask, ImageData
+from bbh_bench.tasks.expected import EvaluationSets
 from bbh_bench.tasks.networks import LENET
 from bbh_bench.tasks.shifts import Mixup, Rotation, Swelling
 
@@ -96,6 +97,12 @@ SHIFTS = (
     Mixup("mixup-three-eight", images=((270, 391),)),
 )
 
+SETS = EvaluationSets(
+    "ddeff807876a9661a1110d45c266c86239a3a1b7d37da0c3716a7a683c852ff5",
+    {"notmnist": 10_000},
+    dict.fromkeys(OPTIONAL, OPTIONAL_IMAGES),
+)
+
 TASK = ClassificationTask(
     name="mnist",
     title="MNIST, OOD notMNIST, LeNet, the paper's 100 epochs",
@@ -106,6 +113,7 @@ TASK = ClassificationTask(
     epochs=100,
     batch_size=100,
     shifts=SHIFTS,
+    sets=SETS,
 )
 SHORT = ClassificationTask(
     name="mnist-short",
@@ -117,4 +125,5 @@ SHORT = ClassificationTask(
     epochs=5,
     batch_size=100,
     shifts=SHIFTS,
+    sets=SETS,
 )
