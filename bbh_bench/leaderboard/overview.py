@@ -52,7 +52,7 @@ def overview_table(group: TaskRecords) -> Table:
     ordered = method_order(group)
     headline = next((column for column in overview_columns(group) if column.name == group.task.headline), None)
     pairs = comparison(group, headline) if headline else None
-    ranks = pairs.ranks() if pairs else {}
+    ranks = pairs.ranks() if pairs and len(pairs.methods) > 1 else {}
     rows = {name: [_ranked(group, name, ranks)] for name in ordered}
     headings = ["method"]
     for heading, columns in _headings(group).items():
@@ -117,6 +117,8 @@ def _notes(group: TaskRecords) -> str:
         few = ", ".join(f"{name} ({n})" for name, n in counts.items() if is_provisional(group, name))
         sentences += [f"{seeds} seeds."] if seeds else []
         sentences += [f"Provisional, with their numbers of seeds: {escaped(few)}."] if few else []
+    warned = sorted({record.method.name for record in group.finished if record.warnings})
+    sentences += [f"With warnings, which stand on the task's page: {escaped(', '.join(warned))}."] if warned else []
     sentences += [f"OOD set: {escaped(name)}." for name in group.ood_sets()[:1]]
     if group.has("robust/linf"):
         sentences.append("Robustness is the worst case over the L∞ attacks.")
