@@ -137,7 +137,7 @@ def test_a_disk_that_is_full_when_the_leaderboard_is_written(monkeypatch, tmp_pa
 
     monkeypatch.setattr("bbh_bench.leaderboard.render", full)
     with pytest.raises(BenchError, match=r"'.*' \(No space left on device\)\. Name another folder with --out\."):
-        write_leaderboard(Store(Path(__file__).parents[1] / "leaderboard"), tmp_path, "--out")
+        write_leaderboard(Store(tmp_path), [], tmp_path, "--out")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 import argparse
 import errno
 import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,7 @@ from bbh_bench.cli.arguments import Commands, add_folder, add_records
 from bbh_bench.errors import BenchError
 
 if TYPE_CHECKING:
+    from bbh_bench.records.record import Record
     from bbh_bench.records.store import Store
 
 
@@ -22,22 +25,31 @@ def add_parser(commands: Commands) -> None:
 
 
 def command(options: argparse.Namespace) -> int:
-    """Render the leaderboard and print where it is."""
+    """Render the leaderboard and print where it is. Returns 1 if a record could not be read: the others are rendered."""
     from bbh_bench.records.store import Store
 
     store = Store(Path(options.records))
-    print(f"wrote {write_leaderboard(store, Path(options.out or options.records), '--out')}")
-    return 0
+    records, unreadable = store.readable()
+    if not records:
+        store.some_records()  # raises the reason
+    print(f"wrote {write_leaderboard(store, records, Path(options.out or options.records), '--out')}")
+    return print_unreadable(unreadable)
 
 
-def write_leaderboard(store: "Store", out: Path, option: str) -> Path:
-    """Render the records of ``store`` into ``out``, which the user named with ``option``, and return the first page's path.
+def print_unreadable(sentences: "Sequence[str]") -> int:
+    """Print what is wrong with records that cannot be read, to stderr. The exit code: 1 if there are any."""
+    for sentence in sentences:
+        print(f"bbh-bench: left out: {sentence}", file=sys.stderr)
+    return 1 if sentences else 0
+
+
+def write_leaderboard(store: "Store", records: "Sequence[Record]", out: Path, option: str) -> Path:
+    """Render these records of ``store`` into ``out``, which the user named with ``option``, and return the first page's path.
 
     Raises ``BenchError`` if the folder cannot be written to.
     """
     from bbh_bench.leaderboard import render
 
-    records = store.some_records()
     try:
         out.mkdir(parents=True, exist_ok=True)
         if not os.access(out, os.W_OK):

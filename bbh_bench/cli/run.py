@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bbh_bench.cli.arguments import Commands, add_folder, add_names, add_plugin, load, names
-from bbh_bench.errors import BenchError, RecordError
+from bbh_bench.errors import BenchError
 
 if TYPE_CHECKING:
     from bbh_bench.running.options import RunOptions, Selection
@@ -67,7 +67,7 @@ def add_parser(commands: Commands) -> None:
 def command(options: argparse.Namespace) -> int:
     """Run, store and render. Returns 1 if a cell failed."""
     from bbh_bench.cli.display import display
-    from bbh_bench.cli.report import write_leaderboard
+    from bbh_bench.cli.report import print_unreadable, write_leaderboard
     from bbh_bench.leaderboard import summary
     from bbh_bench.records.store import Store
     from bbh_bench.running.run import run
@@ -76,12 +76,9 @@ def command(options: argparse.Namespace) -> int:
     plugins = load(options.plugin)
     with display(store.root, how.at_a_time) as observer:
         failed = sum(not result.record.finished for result in run(plugins, selected, how, store, observer))
-    try:
-        records = store.records()
-    except RecordError as error:  # somebody else's file: it is no reason to doubt the cells
-        raise RecordError(f"The cells are stored, but there is no leaderboard: {error}") from error
-    print(f"\n{summary(records)}\n\nwrote {write_leaderboard(store, store.root, '--records')}")
-    return 1 if failed else 0
+    records, unreadable = store.readable()  # somebody else's file is no reason to doubt the cells
+    print(f"\n{summary(records)}\n\nwrote {write_leaderboard(store, records, store.root, '--records')}")
+    return max(print_unreadable(unreadable), 1 if failed else 0)
 
 
 def selection(options: argparse.Namespace) -> "Selection":

@@ -16,13 +16,17 @@ def add_parser(commands: Commands) -> None:
 
 
 def command(options: argparse.Namespace) -> int:
-    """Verify all finished records. Returns 1 if one does not have the scores that its predictions give."""
+    """Verify all finished records. Returns 1 if one is not what it claims to be, or cannot be read."""
+    from bbh_bench.cli.report import print_unreadable
     from bbh_bench.publishing.verify import verify_records
     from bbh_bench.records.store import Store
 
     store = Store(Path(options.records))
-    records = store.some_records()
-    return print_complaints(verify_records(records, store, load(options.plugin)))
+    records, unreadable = store.readable()
+    if not records:
+        store.some_records()  # raises the reason
+    wrong = print_complaints(verify_records(records, store, load(options.plugin)))
+    return max(wrong, print_unreadable(unreadable))
 
 
 def print_complaints(complaints: Mapping[Path, str]) -> int:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from bbh_bench.errors import RecordError
+from bbh_bench.records.limits import LARGEST_JSON, check_values, read_limited
 from bbh_bench.records.upgrade import upgraded
 
 SCHEMA = 3
@@ -176,8 +177,8 @@ class Record(Section, frozen=True, kw_only=True):
     def read(path: Path) -> "Record":
         """Read a record of this schema or an older one. Raises ``RecordError``."""
         try:
-            content = msgspec.json.decode(path.read_bytes())
-        except (OSError, ValueError) as error:
+            content = msgspec.json.decode(read_limited(path, LARGEST_JSON))
+        except (OSError, ValueError, RecursionError) as error:
             raise RecordError(f"The record '{path}' cannot be read ({_reason(error)}). {_remedy(path)}") from error
         schema = content.get("schema") if isinstance(content, dict) else None
         if type(schema) is not int or schema < 1:
@@ -192,12 +193,13 @@ class Record(Section, frozen=True, kw_only=True):
         try:
             record = msgspec.convert(upgraded(content), Record)
             record.check()
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
             raise RecordError(f"The record '{path}' is damaged ({_reason(error)}). {_remedy(path)}") from error
         return record
 
     def check(self) -> None:
-        """Raise ``ValueError`` where parts contradict each other."""
+        """Raise ``ValueError`` where parts contradict each other, and for values that no table could show."""
+        check_values(self)
         for name, curve in self.curves.items():
             if len({len(column) for column in curve.values()}) != 1:
                 raise ValueError(f"the columns of the curve '{name}' have different lengths")

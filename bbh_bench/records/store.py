@@ -17,6 +17,7 @@ import numpy as np
 
 from bbh_bench.errors import RecordError
 from bbh_bench.records.files import Together, age, being_written, clear_temporary, probe
+from bbh_bench.records.limits import LARGEST_ARRAYS, read_limited, unpacked
 from bbh_bench.records.record import ARRAYS, Predictions, Record
 
 STALE_SECONDS = 60.0
@@ -30,25 +31,41 @@ class Store:
         self.root = root
 
     def records(self) -> list[Record]:
-        """All records, sorted by path. Raises ``RecordError`` if one cannot be read: a leaderboard must not lose a row."""
+        """All records, sorted by path. Raises ``RecordError`` if one cannot be read: nothing may be lost unseen."""
+        records, unreadable = self.readable()
+        if unreadable:
+            raise RecordError(unreadable[0])
+        return records
+
+    def readable(self) -> tuple[list[Record], list[str]]:
+        """The records that can be read, sorted by path, and a sentence about each file that is none or is at a wrong place.
+
+        Raises ``RecordError`` if there is no folder.
+        """
         if not self.root.is_dir():
             raise RecordError(f"There is no folder '{self.root}' to read records from; `bbh-bench run` makes records.")
-        records = []
-        for path in sorted(self.root.glob("*/v*/*/seed*.json")):
-            record = Record.read(path)
-            if record.path != path.relative_to(self.root):
-                raise RecordError(f"The record '{path}' says that it is '{record.path}'; move it there, or delete it.")
-            records.append(record)
-        return records
+        records, unreadable = [], []
+        for path in sorted(self.root.rglob("seed*.json")):
+            if any(part.startswith(".") for part in path.relative_to(self.root).parts):
+                continue
+            try:
+                record = Record.read(path)
+                if record.path != path.relative_to(self.root):
+                    raise RecordError(
+                        f"The record '{path}' says that it is '{record.path}'; move it there, or delete it."
+                    )
+                records.append(record)
+            except RecordError as error:
+                unreadable.append(str(error))
+        return records, unreadable
 
     def some_records(self) -> list[Record]:
         """All records. Raises ``RecordError`` if there are none: then it is probably the wrong folder."""
-        records = self.records()
-        if not records:
+        if self.root.is_dir() and not any(self.root.glob("*/v*/*/seed*.json")):
             raise RecordError(
                 f"There are no records in '{self.root}'; name the folder that holds <task>/v<n>/<method>/seed<k>.json."
             )
-        return records
+        return self.records()
 
     def prepare(self) -> None:
         """Create the folder and clear it of stale files. Raises ``RecordError`` if it cannot be written to."""
@@ -136,9 +153,8 @@ class Store:
         """The stored arrays of a finished record. Raises ``RecordError`` if they are missing or changed."""
         content = self.packed(record)
         try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-                return {name: arrays[name] for name in arrays.files}
-        except (BadZipFile, EOFError, OSError, ValueError, zlib.error) as error:
+            return unpacked(content)
+        except (BadZipFile, EOFError, NotImplementedError, OSError, RuntimeError, ValueError, zlib.error) as error:
             raise RecordError(
                 f"The arrays of '{self.root / record.path}' cannot be unpacked ({error}). Run the cell again."
             ) from error
@@ -149,9 +165,10 @@ class Store:
             raise RecordError(f"The record '{self.root / record.path}' is of a failed cell and has no arrays.")
         path = self.root / record.path.with_name(record.predictions.file)
         try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise RecordError(f"The arrays '{path}' cannot be read ({error.strerror}). Run the cell again.") from error
+            content = read_limited(path, LARGEST_ARRAYS)
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise RecordError(f"The arrays '{path}' cannot be read ({reason}). Run the cell again.") from error
         if hashlib.sha256(content).hexdigest() != record.predictions.sha256:
             raise RecordError(
                 f"The arrays '{path}' are not those of their record: the digests differ. Run the cell again."
