@@ -108,7 +108,7 @@ def test_scores_of_single_images_are_those_of_the_records():
 def test_methods_without_predictions_or_with_other_images_are_compared_over_seeds_only():
     log_odds = np.log([[0.9, 0.1], [0.2, 0.8]])
 
-    def read(each):
+    def read(each, names):
         if each.method.name == "poor":
             raise RecordError("no file")
         if each.method.name == "near":
@@ -119,14 +119,14 @@ def test_methods_without_predictions_or_with_other_images_are_compared_over_seed
     assert {name: list(values) for name, values in scores.items()} == {"test/nll": ["good"], "test/error": ["good"]}
     (group,) = by_task([*GOOD, *POOR, *NEAR], read)
     assert list(group.images["test/nll"]) == ["good"]
-    assert first_page([*GOOD, *POOR]) == pages([*GOOD, *POOR], lambda _: {})["LEADERBOARD.md"]
+    assert first_page([*GOOD, *POOR]) == pages([*GOOD, *POOR], lambda *_: {})["LEADERBOARD.md"]
 
 
 def test_the_resolution_of_a_test_set_stands_beside_its_board():
     log_odds = np.log(np.tile([[0.9, 0.1]], (200, 1)))
     labels = np.arange(200) // 100
     text = one_line(
-        pages([*GOOD, *POOR], lambda _: {"test/labels": labels, "test/log_odds": log_odds})["LEADERBOARD.md"]
+        pages([*GOOD, *POOR], lambda *_: {"test/labels": labels, "test/log_odds": log_odds})["LEADERBOARD.md"]
     )
     assert "One of the 200 test images is 0.5 points of error" in text
     assert "uncertain by ±7 points or more" in text  # 2 sqrt(0.5 * 0.5 / 200)

@@ -294,7 +294,7 @@ def test_rescore_on_a_full_disk_changes_no_record(store, plugins, monkeypatch):
         (lambda r: {"directions": r.directions | {"fame": "higher"}}, r"metrics that are not installed.*\(fame\)"),
         (lambda r: {"scores": r.scores | {"test/nll": 0.0}}, r"do not give \(test/nll\)"),
         (
-            lambda r: {"task": changed(r.task, attacks=[{"name": "other"}])},
+            lambda r: {"task": changed(r.task, attacks=[{**r.task.attacks[0], "name": "other"}])},
             r"other attacks than are installed \(other\)",
         ),
     ],

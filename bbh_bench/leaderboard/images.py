@@ -1,14 +1,14 @@
 """Scores of single test images, from the stored predictions of a classification; without torch."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
 from bbh_bench.errors import RecordError
 from bbh_bench.records.record import Record
 
-ReadArrays = Callable[[Record], Mapping[str, np.ndarray]]
-"""The stored arrays of a finished record; raises ``RecordError``."""
+ReadArrays = Callable[[Record, Collection[str]], Mapping[str, np.ndarray]]
+"""The stored arrays of a finished record that have these names; raises ``RecordError``."""
 ImageScores = Mapping[str, Mapping[str, Mapping[int, np.ndarray]]]
 """Values ``[images]`` by the name of a score, a method and a seed."""
 
@@ -28,7 +28,7 @@ def image_scores(records: Sequence[Record], read: ReadArrays) -> dict[str, dict[
     incomplete = set()
     for record in records if len(records) <= MOST_RECORDS else ():
         try:
-            arrays = read(record)
+            arrays = read(record, ("test/labels", "test/log_odds"))
             labels, nll, error = _scores(arrays)
         except (RecordError, KeyError, ValueError, IndexError, TypeError):
             incomplete.add(record.method.name)

@@ -9,7 +9,7 @@ import math
 import os
 import stat
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,8 +42,10 @@ def read_limited(path: Path, largest: int) -> bytes:
     return path.read_bytes()
 
 
-def unpacked(content: bytes) -> dict[str, np.ndarray]:
-    """The arrays of a packed file. Raises ``ValueError`` and what ``zipfile`` and NumPy raise for damaged ones.
+def unpacked(content: bytes, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
+    """The arrays of a packed file, or those of these names that it has.
+
+    Raises ``ValueError`` and what ``zipfile`` and NumPy raise for damaged ones.
 
     Before any memory is taken, the sizes that the file claims are compared with each other and with the limit.
     """
@@ -51,10 +53,11 @@ def unpacked(content: bytes) -> dict[str, np.ndarray]:
         members = archive.infolist()
         if sum(member.file_size for member in members) > LARGEST_UNPACKED:
             raise ValueError(f"its arrays have more than {LARGEST_UNPACKED:,} bytes")
-        for member in members:
+        chosen = [each for each in members if names is None or each.filename.removesuffix(".npy") in names]
+        for member in chosen:
             _check_member(archive, member)
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+            return {name: arrays[name] for name in arrays.files if names is None or name in names}
 
 
 def _check_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:

@@ -7,7 +7,7 @@ overwrite those of a record: an interruption at any moment leaves the old record
 import hashlib
 import io
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from zipfile import BadZipFile
@@ -149,11 +149,14 @@ class Store:
                         path.unlink()
         return stored
 
-    def arrays(self, record: Record) -> dict[str, np.ndarray]:
-        """The stored arrays of a finished record. Raises ``RecordError`` if they are missing or changed."""
+    def arrays(self, record: Record, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
+        """The stored arrays of a finished record, or those of these names.
+
+        Raises ``RecordError`` if their file is missing, changed or damaged.
+        """
         content = self.packed(record)
         try:
-            return unpacked(content)
+            return unpacked(content, names)
         except (BadZipFile, EOFError, NotImplementedError, OSError, RuntimeError, ValueError, zlib.error) as error:
             raise RecordError(
                 f"The arrays of '{self.root / record.path}' cannot be unpacked ({error}). Run the cell again."
