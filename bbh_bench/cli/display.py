@@ -9,10 +9,11 @@ from threading import Event, RLock, Thread
 from typing import Protocol
 
 from bbh_bench.cli import live_lines
-from bbh_bench.cli.folder_status import mean_seconds, readable_records
+from bbh_bench.cli.folder_status import mean_seconds
 from bbh_bench.cli.lines import RunLines
 from bbh_bench.cli.run_status import RunStatus
 from bbh_bench.cli.terminal import LiveLines, Output, PeriodicLine
+from bbh_bench.records.store import readable_records
 from bbh_bench.running.cell import Cell, Result
 from bbh_bench.running.progress import Observer
 

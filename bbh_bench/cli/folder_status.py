@@ -11,6 +11,7 @@ from statistics import fmean
 
 from bbh_bench.errors import RecordError
 from bbh_bench.records.record import Record
+from bbh_bench.records.store import Store
 from bbh_bench.running.claim import Claim, read_claims
 
 
@@ -45,7 +46,7 @@ def folder_status(root: Path) -> FolderStatus:
             f"There is no folder '{root}' of records. Name one with --records; `bbh-bench run` makes records."
         )
     claims = read_claims(root, time.time())
-    records, unreadable = readable_records(sorted(root.glob("*/v*/*/seed*.json")), root)
+    records, unreadable = Store(root).readable()
     running = {claim.path for claim in claims if not claim.stale}
     return FolderStatus(
         finished=[record for record in records if record.finished],
@@ -54,22 +55,6 @@ def folder_status(root: Path) -> FolderStatus:
         stale=[claim for claim in claims if claim.stale],
         unreadable=unreadable,
     )
-
-
-def readable_records(files: Iterable[Path], root: Path | None = None) -> tuple[list[Record], list[str]]:
-    """The records of files, and a sentence about each file that is none, or is not where it belongs in ``root``."""
-    records, unreadable = [], []
-    for file in files:
-        try:
-            record = Record.read(file)
-        except RecordError as error:
-            unreadable.append(str(error))
-            continue
-        if root is not None and record.path != file.relative_to(root):
-            unreadable.append(f"The record '{file}' says that it is '{record.path}'; move it there, or delete it.")
-        else:
-            records.append(record)
-    return records, unreadable
 
 
 def mean_seconds(records: Iterable[Record]) -> Mapping[Path, float]:

@@ -44,20 +44,9 @@ class Store:
         """
         if not self.root.is_dir():
             raise RecordError(f"There is no folder '{self.root}' to read records from; `bbh-bench run` makes records.")
-        records, unreadable = [], []
-        for path in sorted(self.root.rglob("seed*.json")):
-            if any(part.startswith(".") for part in path.relative_to(self.root).parts):
-                continue
-            try:
-                record = Record.read(path)
-                if record.path != path.relative_to(self.root):
-                    raise RecordError(
-                        f"The record '{path}' says that it is '{record.path}'; move it there, or delete it."
-                    )
-                records.append(record)
-            except RecordError as error:
-                unreadable.append(str(error))
-        return records, unreadable
+        files = sorted(self.root.rglob("seed*.json"))
+        hidden = {file for file in files if any(part.startswith(".") for part in file.relative_to(self.root).parts)}
+        return readable_records([file for file in files if file not in hidden], self.root)
 
     def some_records(self) -> list[Record]:
         """All records. Raises ``RecordError`` if there are none: then it is probably the wrong folder."""
@@ -177,6 +166,22 @@ class Store:
                 f"The arrays '{path}' are not those of their record: the digests differ. Run the cell again."
             )
         return content
+
+
+def readable_records(files: Iterable[Path], root: Path | None = None) -> tuple[list[Record], list[str]]:
+    """The records of files, and a sentence about each file that is none, or is not where it belongs in ``root``."""
+    records, unreadable = [], []
+    for file in files:
+        try:
+            record = Record.read(file)
+        except RecordError as error:
+            unreadable.append(str(error))
+            continue
+        if root is not None and record.path != file.relative_to(root):
+            unreadable.append(f"The record '{file}' says that it is '{record.path}'; move it there, or delete it.")
+        else:
+            records.append(record)
+    return records, unreadable
 
 
 def _with_arrays(record: Record, content: bytes, target: Path, files: Together) -> Record:
