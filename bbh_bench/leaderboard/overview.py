@@ -7,7 +7,7 @@ from bbh_bench.leaderboard import figures
 from bbh_bench.leaderboard.audit import struck_out_reasons
 from bbh_bench.leaderboard.columns import overview_columns
 from bbh_bench.leaderboard.glossary import GLOSSARY
-from bbh_bench.leaderboard.rendering import DASH, Table, cell_mark, escaped, paragraph
+from bbh_bench.leaderboard.rendering import DASH, Table, column_texts, escaped, paragraph
 from bbh_bench.leaderboard.statistics import comparison, is_provisional, method_order, statistics
 from bbh_bench.leaderboard.summary_figure import has_summary
 from bbh_bench.leaderboard.tables import Column, TaskRecords
@@ -83,14 +83,7 @@ def _headings(group: TaskRecords) -> dict[str, list[Column]]:
 
 def _texts(group: TaskRecords, column: Column) -> dict[str, str]:
     """The short text of each method that has a value."""
-    stats = statistics(group, column)
-    pairs = comparison(group, column)
-    best = pairs.best() if pairs else None
-    texts = {}
-    for name, row in stats.iterrows():
-        bound, mark = cell_mark(group, column, str(name), best)
-        texts[str(name)] = f"{mark}{bound}{short(float(row['mean']), float(row['half']), column)}{mark}"
-    return texts
+    return column_texts(group, column, lambda _, stats: short(float(stats["mean"]), float(stats["half"]), column))
 
 
 def short(mean: float, half: float, column: Column) -> str:

@@ -2,8 +2,9 @@
 
 import math
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import pandas as pd
@@ -24,6 +25,10 @@ LONGEST = 300
 """Characters of a text from outside that are shown."""
 HEADING_WIDTH = 15
 """Characters of a line of a heading in a terminal."""
+
+
+ValueText = Callable[[str, "pd.Series[float]"], str]
+"""A method and its statistics in a column (``mean``, ``half``, ``count``) -> text."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +77,9 @@ def score_table(
     }
     headings = ["method", "n"]
     for column in columns:
-        stats = statistics(group, column)
-        if len(stats):
+        texts_of_column = column_texts(group, column, partial(_value, column, seeds))
+        if texts_of_column:
             headings.append(column.heading)
-            texts_of_column = _column_texts(group, column, stats, seeds)
             for name, row in cells.items():
                 row.append(texts_of_column.get(name, DASH))
     for heading, of_methods in (texts or {}).items():
@@ -85,14 +89,14 @@ def score_table(
     return Table(headings, [[name, *row] for name, row in cells.items()])
 
 
-def _column_texts(group: TaskRecords, column: Column, stats: pd.DataFrame, seeds: Mapping[str, int]) -> dict[str, str]:
-    """The text of each method that has a value."""
+def column_texts(group: TaskRecords, column: Column, text: ValueText) -> dict[str, str]:
+    """The text of each method that has a value: ``text`` of its statistics, with marks of bounds, audit and the best."""
     pairs = comparison(group, column)
     best = pairs.best() if pairs else None
     texts = {}
-    for name, row in stats.iterrows():
+    for name, row in statistics(group, column).iterrows():
         bound, mark = cell_mark(group, column, str(name), best)
-        texts[str(name)] = f"{mark}{bound}{_value(row, column, seeds[str(name)])}{mark}"
+        texts[str(name)] = f"{mark}{bound}{text(str(name), row)}{mark}"
     return texts
 
 
@@ -109,13 +113,13 @@ def _seeds(group: TaskRecords, method: str, finished: int) -> str:
     return f"{finished} ({failed} failed)" if failed else str(finished)
 
 
-def _value(stats: "pd.Series[float]", column: Column, seeds: int) -> str:
+def _value(column: Column, seeds: Mapping[str, int], method: str, stats: "pd.Series[float]") -> str:
     """``mean ± half of its interval``, and the number of seeds if some have no value."""
     mean, half, count = (float(stats[key]) for key in ("mean", "half", "count"))
     text = f"{mean:,.{column.decimals}f}"
     if not math.isnan(half) and column.decimals > 0:
         text += f" ± {half:,.{column.decimals}f}"
-    return text if count == seeds else f"{text} (n = {count:.0f})"
+    return text if count == seeds[method] else f"{text} (n = {count:.0f})"
 
 
 def paragraph(text: str) -> str:
