@@ -1,5 +1,6 @@
 """The published records and their board: they agree with the installed tasks and with what the methods are known to reach."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ def test_the_published_board_is_what_its_records_render_to():
     records = store.some_records()
     for name, text in pages(records, store.arrays).items():
         assert (PUBLISHED / name).read_text() == text, name
-    assert sorted(path.name for path in PUBLISHED.glob("*.md")) == sorted(pages(records))
+    assert sorted(path.name for path in PUBLISHED.glob("*.md")) == sorted([*pages(records), "CHANGELOG.md"])
     assert all(record.status == "finished" for record in records)
 
 
@@ -30,6 +31,19 @@ def test_the_published_records_are_of_the_installed_tasks(builtin):
             assert record.task.fingerprint == task_fingerprint(task), record.path
         else:
             assert record.task.version == task.version - 1, record.path
+
+
+def test_every_version_of_a_task_has_one_fingerprint_which_the_changelog_of_the_board_names(builtin):
+    """If this fails after a change of a task: raise its version, and add a line that says what changed."""
+    lines = re.findall(
+        r"^\| [\d-]+ \| `([\w-]+)` \| (\d+) \| `(\w+)` \|", (PUBLISHED / "CHANGELOG.md").read_text(), re.MULTILINE
+    )
+    named = {(name, int(version)): fingerprint for name, version, fingerprint in lines}
+    assert len(named) == len(lines)
+    for task in builtin.tasks.values():
+        assert named[task.name, task.version] == task_fingerprint(task), task.name
+    for record in Store(PUBLISHED).records():
+        assert named[record.task.name, record.task.version] == record.task.fingerprint, record.path
 
 
 def test_the_published_scores_are_what_their_arrays_give_and_none_is_missing(builtin):
