@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import groupby
 
 from bbh_bench.leaderboard.images import ImageScores, ReadArrays, image_scores
@@ -72,7 +73,7 @@ class TaskRecords:
         """As the first record describes it. All of them have the same fingerprint."""
         return self.records[0].task
 
-    @property
+    @cached_property
     def finished(self) -> list[Record]:
         """Records with scores."""
         return [record for record in self.records if record.finished]
@@ -132,12 +133,16 @@ class TaskRecords:
 
     def failed_checks(self, method: str) -> list[FailedCheck]:
         """Checks of the audit that a method failed, over all seeds."""
-        return [
-            FailedCheck(record.seed, name, check)
-            for record in self.finished
-            for name, check in record.audit.items()
-            if record.method.name == method and check.verdict == "fail"
-        ]
+        return self._failed_checks.get(method, [])
+
+    @cached_property
+    def _failed_checks(self) -> dict[str, list[FailedCheck]]:
+        checks: dict[str, list[FailedCheck]] = {}
+        for record in self.finished:
+            for name, check in record.audit.items():
+                if check.verdict == "fail":
+                    checks.setdefault(record.method.name, []).append(FailedCheck(record.seed, name, check))
+        return checks
 
     def direction(self, score: str) -> Direction:
         """Which values of a score are better."""
