@@ -29,9 +29,7 @@ def command(options: argparse.Namespace) -> int:
     from bbh_bench.records.store import Store
 
     store = Store(Path(options.records))
-    records, unreadable = store.readable()
-    if not records:
-        store.some_records()  # raises the reason
+    records, unreadable = store.some_readable()
     print(f"wrote {write_leaderboard(store, records, Path(options.out or options.records), '--out')}")
     return print_unreadable(unreadable)
 

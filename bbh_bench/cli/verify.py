@@ -22,9 +22,7 @@ def command(options: argparse.Namespace) -> int:
     from bbh_bench.records.store import Store
 
     store = Store(Path(options.records))
-    records, unreadable = store.readable()
-    if not records:
-        store.some_records()  # raises the reason
+    records, unreadable = store.some_readable()
     wrong = print_complaints(verify_records(records, store, load(options.plugin)))
     return max(wrong, print_unreadable(unreadable))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from bbh_bench.leaderboard import figures
 from bbh_bench.leaderboard.images import ReadArrays
 from bbh_bench.leaderboard.overview import overview
-from bbh_bench.leaderboard.tables import by_task
+from bbh_bench.leaderboard.tables import TaskRecords, by_task
 from bbh_bench.leaderboard.task_page import page_name, summary, task_page
 from bbh_bench.records.files import Together
 from bbh_bench.records.record import Record
@@ -25,7 +25,10 @@ def pages(records: Sequence[Record], read: ReadArrays | None = None) -> dict[str
 
     ``read`` reads the stored predictions of a record; without it, methods are compared over seeds only.
     """
-    groups = by_task(records, read)
+    return _pages(by_task(records, read))
+
+
+def _pages(groups: list[TaskRecords]) -> dict[str, str]:
     return {FILE: overview(groups)} | {page_name(group): task_page(group) for group in groups}
 
 
@@ -35,9 +38,10 @@ def render(records: Sequence[Record], out: Path, read: ReadArrays | None = None)
     If one of the files cannot be written, the old ones stay: raises ``OSError``, with the name of the file.
     """
     out.mkdir(parents=True, exist_ok=True)
+    groups = by_task(records, read)
     with Together() as files:
-        for name, picture in figures.draw(by_task(records)).items():
+        for name, picture in figures.draw(groups).items():
             files.add(out / name, picture)
-        for name, text in pages(records, read).items():
+        for name, text in _pages(groups).items():
             files.add(out / name, text.encode())
     return out / FILE

@@ -95,12 +95,12 @@ def column_texts(group: TaskRecords, column: Column, text: ValueText) -> dict[st
     best = pairs.best() if pairs else None
     texts = {}
     for name, row in statistics(group, column).iterrows():
-        bound, mark = cell_mark(group, column, str(name), best)
+        bound, mark = _cell_mark(group, column, str(name), best)
         texts[str(name)] = f"{mark}{bound}{text(str(name), row)}{mark}"
     return texts
 
 
-def cell_mark(group: TaskRecords, column: Column, method: str, best: str | None) -> tuple[str, str]:
+def _cell_mark(group: TaskRecords, column: Column, method: str, best: str | None) -> tuple[str, str]:
     """What precedes a value that is a bound, and what stands on both sides of one that is struck out or the best."""
     bound = BOUNDS[column.direction] if column.may_be_bound and group.only_bounds(method) else ""
     if column.depends_on_audit and group.failed_checks(method):

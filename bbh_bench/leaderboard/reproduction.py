@@ -150,7 +150,7 @@ def _rows(
         stats = statistics(group, column)
         if names[1] not in stats.index:
             continue
-        mean, half, n = (float(stats.at[names[1], key]) for key in ("mean", "half", "count"))  # type: ignore[arg-type]
+        mean, half, n = (float(stats[key].loc[names[1]]) for key in ("mean", "half", "count"))
         another_run = half * math.sqrt(n + 1)  # half of the interval that one more run is in; NaN for one seed
         tolerance = ROUNDING + another_run
         if column.name == "test/error":

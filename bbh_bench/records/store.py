@@ -48,6 +48,11 @@ class Store:
         hidden = {file for file in files if any(part.startswith(".") for part in file.relative_to(self.root).parts)}
         return readable_records([file for file in files if file not in hidden], self.root)
 
+    def some_readable(self) -> tuple[list[Record], list[str]]:
+        """``readable``; raises ``RecordError`` if no record can be read."""
+        records, unreadable = self.readable()
+        return (records, unreadable) if records else (self.some_records(), [])
+
     def some_records(self) -> list[Record]:
         """All records. Raises ``RecordError`` if there are none: then it is probably the wrong folder."""
         if self.root.is_dir() and not any(self.root.glob("*/v*/*/seed*.json")):
@@ -146,7 +151,7 @@ class Store:
         content = self.packed(record)
         try:
             return unpacked(content, names)
-        except (BadZipFile, EOFError, NotImplementedError, OSError, RuntimeError, ValueError, zlib.error) as error:
+        except (BadZipFile, EOFError, OSError, RuntimeError, ValueError, zlib.error) as error:
             raise RecordError(
                 f"The arrays of '{self.root / record.path}' cannot be unpacked ({error}). Run the cell again."
             ) from error

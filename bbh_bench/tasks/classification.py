@@ -52,7 +52,7 @@ from bbh_bench.evaluation.metrics import nll
 from bbh_bench.evaluation.predictive import decode, predict
 from bbh_bench.evaluation.stored import TEST, ood_prefix, store_labels, store_shift, under
 from bbh_bench.records.identity import describe
-from bbh_bench.tasks.expected import Evaluation, EvaluationSets, faults
+from bbh_bench.tasks.expected import EvaluationSets, faults
 from bbh_bench.tasks.networks import on_device
 from bbh_bench.tasks.shifts import Shift, Shifted
 
@@ -174,16 +174,7 @@ class ClassificationTask:
 
     def faults(self, arrays: Arrays) -> list[str]:
         """See ``api.Recognised``."""
-        evaluation = Evaluation(
-            self.sets,
-            self.classes,
-            self.attacks,
-            self.extra_attacks,
-            self.uncertainty,
-            self.attacked,
-            self.shifts,
-        )
-        return faults(evaluation, arrays)
+        return faults(self, arrays)
 
     def score(self, arrays: Arrays, metrics: Iterable[Metric]) -> Scored:
         """Scores of predictions, curves of attacks, and the audit, from stored arrays."""

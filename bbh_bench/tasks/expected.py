@@ -5,8 +5,9 @@ or without the strongest attack, any score is possible.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,7 +21,9 @@ from bbh_bench.attacks.evaluate import shared
 from bbh_bench.attacks.uncertainty import UncertaintyAttack
 from bbh_bench.data import stratified
 from bbh_bench.evaluation.stored import ood_prefix
-from bbh_bench.tasks.shifts import Shift
+
+if TYPE_CHECKING:
+    from bbh_bench.tasks.classification import ClassificationTask
 
 Wanted = dict[str, "np.ndarray | Form"]
 """By key: an array that is the same in every cell, or the form of one that the method decides."""
@@ -62,22 +65,11 @@ class EvaluationSets:
     """The same of sets that are used only where the data folder has them."""
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """What decides the arrays of a task: its attacks and what a cell predicts."""
+def faults(task: "ClassificationTask", arrays: Arrays) -> list[str]:
+    """In what stored arrays are not those of a cell of the task: a phrase each, empty if nothing is wrong.
 
-    sets: EvaluationSets | None
-    """None for a task that does not say: then labels and OOD sets are taken as they are."""
-    classes: int
-    attacks: Sequence[Attack]
-    extra_attacks: Sequence[Attack]
-    uncertainty: UncertaintyAttack | None
-    attacked: int
-    shifts: Sequence[Shift]
-
-
-def faults(task: Evaluation, arrays: Arrays) -> list[str]:
-    """In what stored arrays are not those of a cell of the task: a phrase each, empty if nothing is wrong."""
+    For a task that does not name its sets, labels and OOD sets are taken as they are.
+    """
     labels = arrays.get("test/labels")
     if labels is None or labels.dtype != np.uint8 or labels.ndim != 1 or len(labels) == 0:
         return ["the labels of the test images are missing, or are not uint8"]
@@ -111,7 +103,7 @@ def _under(prefix: str, wanted: Wanted) -> Wanted:
     return {f"{prefix}/{key}": each for key, each in wanted.items()}
 
 
-def _ood(task: Evaluation, arrays: Arrays) -> Mapping[str, int | None]:
+def _ood(task: "ClassificationTask", arrays: Arrays) -> Mapping[str, int | None]:
     """Number of images of each OOD set."""
     stored = dict.fromkeys(key.split("/")[1] for key in arrays if key.startswith(ood_prefix("")))
     if task.sets is None:
@@ -119,7 +111,7 @@ def _ood(task: Evaluation, arrays: Arrays) -> Mapping[str, int | None]:
     return dict(task.sets.ood) | {name: n for name, n in task.sets.optional.items() if name in stored}
 
 
-def _predictions(task: Evaluation, arrays: Arrays, images: int) -> Wanted:
+def _predictions(task: "ClassificationTask", arrays: Arrays, images: int) -> Wanted:
     wanted = _under("test", _predicted(images, task.classes))
     for name, n in _ood(task, arrays).items():
         wanted |= _under(ood_prefix(name), _predicted(n, task.classes))
@@ -132,7 +124,7 @@ def _predictions(task: Evaluation, arrays: Arrays, images: int) -> Wanted:
     return wanted
 
 
-def _attacks(task: Evaluation, arrays: Arrays, y: Tensor) -> Wanted:
+def _attacks(task: "ClassificationTask", arrays: Arrays, y: Tensor) -> Wanted:
     """Of all attacks; of a posterior without gradients, those that need none, or no attack at all."""
     attacks = [*task.attacks, *task.extra_attacks]
     gradients = any(f"attack/{attack.name}/labels" in arrays for attack in attacks if attack.access == "white")
@@ -196,7 +188,7 @@ def _audit(context: AttackContext, attack: Attack, arrays: Arrays) -> Wanted:
     }
 
 
-def _uncertainty(task: Evaluation, attack: UncertaintyAttack, arrays: Arrays, y: Tensor) -> Wanted:
+def _uncertainty(task: "ClassificationTask", attack: UncertaintyAttack, arrays: Arrays, y: Tensor) -> Wanted:
     sizes = {name: n for name, n in _ood(task, arrays).items() if attack.ood is None or name in attack.ood}
     index: dict[str, np.ndarray | Form] = {"test": stratified(y, attack.images).numpy().astype(np.uint32)}
     for name, n in sizes.items():
