@@ -1,5 +1,6 @@
 """The board's part on the audit: checks of whether the attacks are strong enough for robustness scores to be trusted."""
 
+from bbh_bench.leaderboard.page import Block
 from bbh_bench.leaderboard.rendering import DASH, Table, escaped, paragraph
 from bbh_bench.leaderboard.statistics import method_order
 from bbh_bench.leaderboard.tables import TaskRecords
@@ -35,7 +36,7 @@ def struck_out_reasons(group: TaskRecords) -> list[str]:
     ]
 
 
-def audit_section(group: TaskRecords) -> list[str]:
+def audit_section(group: TaskRecords) -> list[Block]:
     """A table with a row for each check and a column for each method, and what the checks measure."""
     checks = {name: check for record in group.finished for name, check in record.audit.items()}
     if not checks:
@@ -58,7 +59,7 @@ def audit_section(group: TaskRecords) -> list[str]:
     )
     return [
         paragraph(caption),
-        Table(["check", *map(escaped, methods)], rows).markdown(),
+        Table(["check", *map(escaped, methods)], rows),
         "\n".join(f"- *{escaped(_words(name))}*: {escaped(check.description)}" for name, check in checks.items()),
     ]
 

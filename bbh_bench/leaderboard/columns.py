@@ -4,11 +4,13 @@ import math
 from dataclasses import replace
 
 from bbh_bench.leaderboard.rendering import score_column
-from bbh_bench.leaderboard.tables import COST, Column, TaskRecords
+from bbh_bench.leaderboard.tables import ATTACKED_SETS, COST, Column, TaskRecords
 
 NORMS = {"linf": "L∞", "l2": "L2"}
 """Names of norms in records, and as they are written."""
 RELATIVE_FIT_COST = Column("relative cost (MAP = 1)", f"{COST}fit/relative", 1)
+FIRST_PAGE = "first page"
+"""Title of the section that the first page shows."""
 COSTS = [
     RELATIVE_FIT_COST,
     Column("fit, s", f"{COST}fit/seconds", 1),
@@ -19,6 +21,12 @@ COSTS = [
     Column("peak memory, MiB", f"{COST}peak_memory_bytes", 0, 2.0**-20),
     Column("parameters", f"{COST}parameters", 0),
 ]
+ATTACK_SCORES = {
+    "robust_accuracy_auc": ("robust-accuracy AUC", 3, 1.0),
+    "degradation": ("attack degradation, points,", 1, 100.0),
+    "median_distance": ("median smallest perturbation", 3, 1.0),
+}
+"""Heading, decimals and factor of each score of an attack."""
 SIGNIFICANT_DIGITS = 4
 """Of the scores of a task whose kind is not known here."""
 
@@ -117,12 +125,46 @@ def robustness_columns(group: TaskRecords, norm: str) -> list[Column]:
     accuracies = {"accuracy": "", "known_accuracy": ", known networks"}
     return [
         *[
-            score_column(group, f"robust accuracy at ε = {name.partition('@')[2]}{networks}, %", name, 1, 100)
+            score_column(
+                group, f"robust accuracy at ε = {_epsilon(float(name.partition('@')[2]))}{networks}, %", name, 1, 100
+            )
             for kind, networks in accuracies.items()
             for name in group.score_names(f"robust/{norm}/{kind}@")
         ],
         score_column(group, "attack degradation, points", f"robust/{norm}/degradation", 1, 100),
         score_column(group, "robust-accuracy AUC", f"robust/{norm}/robust_accuracy_auc"),
+    ]
+
+
+def sections(group: TaskRecords) -> dict[str, list[Column]]:
+    """All columns by the title of the section that they belong to. Some are in several sections."""
+    named = {FIRST_PAGE: overview_columns(group), "first table": main_columns(group)}
+    if group.task.kind == "classification":
+        named |= {"in distribution": in_distribution_columns(group)}
+        named |= {f"OOD: {name}": ood_columns(group, name) for name in group.ood_sets()}
+        named |= {f"worst case over {sign} attacks": robustness_columns(group, norm) for norm, sign in NORMS.items()}
+        named |= {f"attack: {name}": attack_columns(group, name) for name in group.attacks()}
+        named |= {
+            f"attacks on the uncertainty: {name}": uncertainty_columns(group, name) for name in group.uncertainty_sets()
+        }
+        named |= {"other scores": other_columns(group)}
+    return named | {"cost": COSTS}
+
+
+def attack_columns(group: TaskRecords, attack: str) -> list[Column]:
+    """The scores of one attack."""
+    return [
+        score_column(group, f"{heading} under {attack}", f"attack/{attack}/{score}", decimals, factor)
+        for score, (heading, decimals, factor) in ATTACK_SCORES.items()
+        if group.has(f"attack/{attack}/{score}")
+    ]
+
+
+def uncertainty_columns(group: TaskRecords, ood_set: str) -> list[Column]:
+    """OOD detection while images are attacked."""
+    return [
+        score_column(group, f"mean AUROC over ε, {words} attacked", f"uncertainty/{ood_set}/auroc_{which}")
+        for which, words in ATTACKED_SETS.items()
     ]
 
 
@@ -133,6 +175,8 @@ def in_distribution_columns(group: TaskRecords) -> list[Column]:
         score_column(group, "NLL", "test/nll", 4),
         score_column(group, "Brier", "test/brier", 4),
         score_column(group, "ECE", "test/ece", 4),
+        score_column(group, "signed calibration error", "test/signed_ece", 4),
+        score_column(group, "temperature-scaled NLL", "test/nll_scaled", 4),
         *_entropy_columns(group, "test"),
         *_third_party_columns(group, "test/"),
     ]
@@ -167,7 +211,18 @@ def _entropy_columns(group: TaskRecords, images: str) -> list[Column]:
 
 
 BUILT_IN = {
-    *("error", "nll", "brier", "ece", "entropy_auc", "entropy", "expected_entropy", "mutual_information"),
+    *(
+        "error",
+        "nll",
+        "brier",
+        "ece",
+        "signed_ece",
+        "nll_scaled",
+        "entropy_auc",
+        "entropy",
+        "expected_entropy",
+        "mutual_information",
+    ),
     *("auroc", "aupr", "fpr95"),
 }
 """Last parts of the names of scores that have a column of their own."""

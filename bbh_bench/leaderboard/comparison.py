@@ -45,12 +45,25 @@ def paired(first: Mapping[int, float], second: Mapping[int, float]) -> Test:
     Where all differences are equal, their noise is unknown (a score may count few images): then nothing can be said.
     """
     seeds = sorted(first.keys() & second.keys())
-    differences = np.array([first[seed] - second[seed] for seed in seeds])
-    mean = float(differences.mean()) if seeds else float("nan")
-    if len(seeds) < FEWEST_SEEDS or np.ptp(differences) == 0:
-        return Test(mean, 1.0, len(seeds), None)
-    error = differences.std(ddof=1) / len(seeds) ** 0.5
-    return Test(mean, _two_sided(mean / error, len(seeds) - 1), len(seeds), None)
+    return _paired_tests(np.array([[first[seed] - second[seed] for seed in seeds]]))[0]
+
+
+def _paired_tests(differences: np.ndarray) -> list[Test]:
+    """One for each row of ``differences`` [pairs, seeds]; NaN where a method lacks a seed."""
+    known = ~np.isnan(differences)
+    n = known.sum(axis=1)
+    zeroed = np.where(known, differences, 0.0)
+    means = np.divide(zeroed.sum(axis=1), n, out=np.full(len(n), np.nan), where=n > 0)
+    squares = np.where(known, differences - means[:, None], 0.0) ** 2
+    spread = np.where(known, differences, -np.inf).max(axis=1, initial=-np.inf) - np.where(
+        known, differences, np.inf
+    ).min(axis=1, initial=np.inf)
+    testable = (n >= FEWEST_SEEDS) & (spread > 0)
+    freedom = np.where(testable, n - 1, 1)
+    errors = np.sqrt(squares.sum(axis=1) / freedom / np.maximum(n, 1))
+    t = np.divide(means, errors, out=np.zeros(len(n)), where=testable)
+    p = np.where(testable, 2 * stdtr(freedom, -np.abs(t)), 1.0)
+    return [Test(float(m), float(q), int(k), None) for m, q, k in zip(means, p, n, strict=True)]
 
 
 def crossed(first: Mapping[int, np.ndarray], second: Mapping[int, np.ndarray]) -> Test:
@@ -145,9 +158,17 @@ def compare(
     methods = tuple(name for name, values in scores.items() if len(values) >= FEWEST_SEEDS)
     images = images or {}
 
-    def test(first: str, second: str) -> Test:
+    pairs = list(combinations(methods, 2))
+    tests = dict(zip(pairs, _over_seeds(scores, methods), strict=True))
+    for first, second in pairs:
         if first in images and second in images:
-            return crossed(images[first], images[second])
-        return paired(scores[first], scores[second])
+            tests[first, second] = crossed(images[first], images[second])
+    return Comparison(methods, better, tests)
 
-    return Comparison(methods, better, {pair: test(*pair) for pair in combinations(methods, 2)})
+
+def _over_seeds(scores: Mapping[str, Mapping[int, float]], methods: Sequence[str]) -> list[Test]:
+    """The paired test of each pair of methods, in the order of ``combinations``. All at once: pairs are many."""
+    seeds = sorted({seed for name in methods for seed in scores[name]})
+    table = np.array([[scores[name].get(seed, np.nan) for seed in seeds] for name in methods])
+    first, second = np.triu_indices(len(methods), 1)
+    return _paired_tests(table[first] - table[second]) if len(first) else []

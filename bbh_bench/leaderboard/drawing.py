@@ -21,13 +21,15 @@ BUILT_IN = ("map", "ensemble", "dropout", "bbb", "mnf", "bbh", "bbh-sliced", "bb
 """These have the first colours on every board, in this order."""
 
 
-def styles(methods: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Colour and marker of each method, fixed by name for the built-in ones; the others follow in alphabetical order."""
+def style_numbers(methods: Iterable[str]) -> dict[str, int]:
+    """Which colour and marker each method has: fixed by name for the built-in ones, the others follow in alphabetical order."""
     others = sorted(set(methods) - set(BUILT_IN))
-    return {
-        name: {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)]}
-        for k, name in enumerate([*BUILT_IN, *others])
-    }
+    return {name: k % len(COLOURS) for k, name in enumerate([*BUILT_IN, *others])}
+
+
+def styles(methods: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Colour and marker of each method, for matplotlib."""
+    return {name: {"color": COLOURS[k], "marker": MARKERS[k]} for name, k in style_numbers(methods).items()}
 
 
 def line(axis: Any, curves: list[Curve], quantity: str, style: dict[str, Any], label: str) -> None:

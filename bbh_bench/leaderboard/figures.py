@@ -22,8 +22,7 @@ QUANTITIES = {"entropy": "entropy, nats", "mutual_information": "mutual informat
 
 def file_name(group: TaskRecords, figure: str = "") -> str:
     """File name of a figure of a task, beside the board."""
-    task = group.task
-    return f"{task.name}-v{task.version}-{task.fingerprint[:6]}{figure and '-'}{figure}.png"
+    return f"{group.stem}{figure and '-'}{figure}.png"
 
 
 def draw(groups: list[TaskRecords]) -> dict[str, bytes]:

@@ -1,14 +1,14 @@
 """The first page of a board: for each task a verdict, one narrow table and one figure, and links to the rest."""
 
-import math
 from collections.abc import Sequence
 
 from bbh_bench.leaderboard import figures
 from bbh_bench.leaderboard.audit import struck_out_reasons
 from bbh_bench.leaderboard.columns import overview_columns
 from bbh_bench.leaderboard.glossary import GLOSSARY
-from bbh_bench.leaderboard.rendering import DASH, Table, column_texts, escaped, paragraph
-from bbh_bench.leaderboard.statistics import comparison, is_provisional, method_order, statistics
+from bbh_bench.leaderboard.page import Block, figure
+from bbh_bench.leaderboard.rendering import DASH, Table, column_texts, escaped, paragraph, short
+from bbh_bench.leaderboard.statistics import column_values, is_provisional, method_order
 from bbh_bench.leaderboard.summary_figure import has_summary
 from bbh_bench.leaderboard.tables import Column, TaskRecords
 from bbh_bench.leaderboard.task_page import page_name, title
@@ -21,25 +21,22 @@ PROVISIONAL = "\\*"
 """Marks a method with fewer than three seeds; escaped, so that markdown shows it."""
 
 
-def overview(groups: Sequence[TaskRecords]) -> str:
+def overview(groups: Sequence[TaskRecords]) -> list[Block]:
     """The whole first page."""
-    if not groups:
-        return f"{INTRODUCTION}\n\nThere are no records yet.\n\n{GLOSSARY}\n"
-    return "\n\n".join([INTRODUCTION, *map(_section, groups), GLOSSARY]) + "\n"
+    sections = [block for group in groups for block in section(group)] or ["There are no records yet."]
+    return [INTRODUCTION, *sections, GLOSSARY]
 
 
-def _section(group: TaskRecords) -> str:
-    parts = [f"## {title(group)}", *_sentences(group), overview_table(group).markdown(), _notes(group)]
-    parts += struck_out_reasons(group)
+def section(group: TaskRecords) -> list[Block]:
+    """What the first page shows of one task."""
+    blocks: list[Block] = [f"## {title(group)}", *_sentences(group), overview_table(group), notes(group)]
+    blocks += struck_out_reasons(group)
     if figures.has_fits(group):
-        parts.append(f"![Data, true function and predictions of each method]({figures.file_name(group)})")
+        blocks.append(figure(group, "fits", "Data, true function and predictions of each method"))
     elif has_summary(group):
-        name = figures.file_name(group, "summary")
-        parts.append(
-            f"![Likelihood against cost; worst-case accuracy and OOD AUROC under attack against epsilon]({name})"
-        )
-    link = f"[All tables, figures, failures and the origin of the records]({page_name(group)})"
-    return "\n\n".join(part for part in [*parts, link] if part)
+        alt = "Likelihood against cost; worst-case accuracy and OOD AUROC under attack against epsilon"
+        blocks.append(figure(group, "summary", alt))
+    return [*blocks, f"[All tables, figures, failures and the origin of the records]({page_name(group)})"]
 
 
 def _sentences(group: TaskRecords) -> list[str]:
@@ -51,8 +48,7 @@ def overview_table(group: TaskRecords) -> Table:
     """At most nine columns: rank and method, scores, relative cost. Methods of which every cell failed come last."""
     ordered = method_order(group)
     headline = next((column for column in overview_columns(group) if column.name == group.task.headline), None)
-    pairs = comparison(group, headline) if headline else None
-    ranks = pairs.ranks() if pairs and len(pairs.methods) > 1 else {}
+    ranks = column_values(group, headline).ranks if headline else {}
     rows = {name: [_ranked(group, name, ranks)] for name in ordered}
     headings = ["method"]
     for heading, columns in _headings(group).items():
@@ -76,31 +72,17 @@ def _headings(group: TaskRecords) -> dict[str, list[Column]]:
     """Columns with any value, by heading; two that share a heading share a column of the table."""
     headings: dict[str, list[Column]] = {}
     for column in overview_columns(group):
-        if len(statistics(group, column)):
-            headings.setdefault(column.heading, []).append(column)
+        if column_values(group, column).values:
+            headings.setdefault(escaped(column.heading), []).append(column)
     return headings
 
 
 def _texts(group: TaskRecords, column: Column) -> dict[str, str]:
     """The short text of each method that has a value."""
-    return column_texts(group, column, lambda _, stats: short(float(stats["mean"]), float(stats["half"]), column))
+    return column_texts(group, column, lambda _, value: short(value, column))
 
 
-def short(mean: float, half: float, column: Column) -> str:
-    """A mean with as many decimals as its interval allows: one digit of the half width, two if the first is 1.
-
-    Without an interval, or in a column that shows none, the column's decimals.
-    """
-    if math.isnan(half) or not column.interval:
-        return f"{mean:,.{column.decimals}f}"
-    decimals = column.decimals
-    if half > 0:
-        exponent = math.floor(math.log10(half))
-        decimals = min(column.decimals, max(0, -exponent + (half < 2 * 10**exponent)))
-    return f"{mean:,.{decimals}f} ± {half:,.{decimals}f}"
-
-
-def _notes(group: TaskRecords) -> str:
+def notes(group: TaskRecords) -> str:
     """Seeds, and what the columns leave out."""
     counts = {name: sum(record.method.name == name for record in group.finished) for name in method_order(group)}
     sentences = []

@@ -2,6 +2,7 @@
 
 from statistics import mean
 
+from bbh_bench.leaderboard.page import Block
 from bbh_bench.leaderboard.rendering import DASH, Table, escaped, paragraph
 from bbh_bench.leaderboard.statistics import method_order
 from bbh_bench.leaderboard.tables import TaskRecords
@@ -13,7 +14,7 @@ CAPTION = (
 )
 
 
-def passes_table(group: TaskRecords) -> list[str]:
+def passes_table(group: TaskRecords) -> list[Block]:
     """A caption and a table with a row for each method and a column for each attack. Empty for records without counts."""
     attacks = dict.fromkeys(
         name.removeprefix(PREFIX).removesuffix(FORWARD)
@@ -24,7 +25,7 @@ def passes_table(group: TaskRecords) -> list[str]:
     if not attacks:
         return []
     rows = [[method, *(_cell(group, method, attack) for attack in attacks)] for method in method_order(group)]
-    return [paragraph(CAPTION), Table(["method", *map(escaped, attacks)], rows).markdown()]
+    return [paragraph(CAPTION), Table(["method", *map(escaped, attacks)], rows)]
 
 
 def _cell(group: TaskRecords, method: str, attack: str) -> str:

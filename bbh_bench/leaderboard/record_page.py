@@ -17,8 +17,8 @@ def record_page(record: Record) -> str:
     task, method = record.task, record.method
     parts = [
         f"{task.name} v{task.version}, {method.name} v{method.version}, seed {record.seed}: {record.status}",
-        _section("Settings", _settings(record)),
-        _section("Origin", _origin(record)),
+        _section("Settings", settings_rows(record)),
+        _section("Origin", origin_rows(record)),
     ]
     if record.warnings:
         parts.append("\n".join(["Warnings", *(_paragraph(sentence, "  - ") for sentence in record.warnings)]))
@@ -38,7 +38,8 @@ def _section(title: str, rows: Iterable[Sequence[str]]) -> str:
     return f"{title}\n{tabulate(cells, tablefmt='plain', disable_numparse=True)}" if cells else ""
 
 
-def _settings(record: Record) -> list[tuple[str, str]]:
+def settings_rows(record: Record) -> list[tuple[str, str]]:
+    """What was run: task, attacks, method and hyperparameters."""
     task, method = record.task, record.method
     package = f"{method.package.name} {method.package.version or '(unknown version)'}, {commit(method.package)}"
     return [
@@ -52,7 +53,8 @@ def _settings(record: Record) -> list[tuple[str, str]]:
     ]
 
 
-def _origin(record: Record) -> list[tuple[str, str]]:
+def origin_rows(record: Record) -> list[tuple[str, str]]:
+    """Where it was run: command, code, packages and machine."""
     run = record.provenance
     packages = ", ".join(f"{name} {version or '(unknown version)'}" for name, version in run.packages.items())
     hardware = run.hardware

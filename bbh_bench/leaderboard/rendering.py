@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-import pandas as pd
 from tabulate import tabulate
 
-from bbh_bench.leaderboard.statistics import comparison, method_order, statistics
-from bbh_bench.leaderboard.tables import Column, TaskRecords
+from bbh_bench.leaderboard.statistics import column_values, method_order
+from bbh_bench.leaderboard.tables import Column, TaskRecords, Value
 from bbh_bench.records.record import Direction
 
 DASH = "–"
@@ -27,8 +26,8 @@ HEADING_WIDTH = 15
 """Characters of a line of a heading in a terminal."""
 
 
-ValueText = Callable[[str, "pd.Series[float]"], str]
-"""A method and its statistics in a column (``mean``, ``half``, ``count``) -> text."""
+ValueText = Callable[[str, Value], str]
+"""A method and its value in a column -> text."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class Table:
 def score_column(group: TaskRecords, heading: str, name: str, decimals: int = 3, factor: float = 1.0) -> Column:
     """A column of a score. An arrow in its heading says which values are better."""
     direction = group.direction(name)
-    return Column(escaped(heading) + ARROWS[direction], name, decimals, factor, direction)
+    return Column(heading + ARROWS[direction], name, decimals, factor, direction)
 
 
 def score_table(
@@ -79,7 +78,7 @@ def score_table(
     for column in columns:
         texts_of_column = column_texts(group, column, partial(_value, column, seeds))
         if texts_of_column:
-            headings.append(column.heading)
+            headings.append(escaped(column.heading))
             for name, row in cells.items():
                 row.append(texts_of_column.get(name, DASH))
     for heading, of_methods in (texts or {}).items():
@@ -91,21 +90,12 @@ def score_table(
 
 def column_texts(group: TaskRecords, column: Column, text: ValueText) -> dict[str, str]:
     """The text of each method that has a value: ``text`` of its statistics, with marks of bounds, audit and the best."""
-    pairs = comparison(group, column)
-    best = pairs.best() if pairs else None
     texts = {}
-    for name, row in statistics(group, column).iterrows():
-        bound, mark = _cell_mark(group, column, str(name), best)
-        texts[str(name)] = f"{mark}{bound}{text(str(name), row)}{mark}"
+    for name, value in column_values(group, column).values.items():
+        bound = BOUNDS[column.direction] if value.bound else ""
+        mark = "~~" if value.struck_out else "**" if value.best else ""
+        texts[name] = f"{mark}{bound}{text(name, value)}{mark}"
     return texts
-
-
-def _cell_mark(group: TaskRecords, column: Column, method: str, best: str | None) -> tuple[str, str]:
-    """What precedes a value that is a bound, and what stands on both sides of one that is struck out or the best."""
-    bound = BOUNDS[column.direction] if column.may_be_bound and group.only_bounds(method) else ""
-    if column.depends_on_audit and group.failed_checks(method):
-        return bound, "~~"
-    return bound, "**" if method == best else ""
 
 
 def _seeds(group: TaskRecords, method: str, finished: int) -> str:
@@ -113,13 +103,26 @@ def _seeds(group: TaskRecords, method: str, finished: int) -> str:
     return f"{finished} ({failed} failed)" if failed else str(finished)
 
 
-def _value(column: Column, seeds: Mapping[str, int], method: str, stats: "pd.Series[float]") -> str:
+def _value(column: Column, seeds: Mapping[str, int], method: str, value: Value) -> str:
     """``mean ± half of its interval``, and the number of seeds if some have no value."""
-    mean, half, count = (float(stats[key]) for key in ("mean", "half", "count"))
-    text = f"{mean:,.{column.decimals}f}"
-    if not math.isnan(half) and column.decimals > 0:
-        text += f" ± {half:,.{column.decimals}f}"
-    return text if count == seeds[method] else f"{text} (n = {count:.0f})"
+    text = f"{value.mean:,.{column.decimals}f}"
+    if value.half is not None and column.decimals > 0:
+        text += f" ± {value.half:,.{column.decimals}f}"
+    return text if value.count == seeds[method] else f"{text} (n = {value.count})"
+
+
+def short(value: Value, column: Column) -> str:
+    """A mean with as many decimals as its interval allows: one digit of the half width, two if the first is 1.
+
+    Without an interval, or in a column that shows none, the column's decimals.
+    """
+    if value.half is None or not column.interval:
+        return f"{value.mean:,.{column.decimals}f}"
+    decimals = column.decimals
+    if value.half > 0:
+        exponent = math.floor(math.log10(value.half))
+        decimals = min(column.decimals, max(0, -exponent + (value.half < 2 * 10**exponent)))
+    return f"{value.mean:,.{decimals}f} ± {value.half:,.{decimals}f}"
 
 
 def paragraph(text: str) -> str:

@@ -3,8 +3,9 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from bbh_bench.leaderboard.rendering import DASH, Table
+from bbh_bench.leaderboard.rendering import DASH, Table, escaped
 from bbh_bench.leaderboard.statistics import statistics
 from bbh_bench.leaderboard.tables import Column, TaskRecords
 
@@ -107,6 +108,25 @@ def paper_tables(group: TaskRecords) -> Iterator[tuple[str, str, Table]]:
                 yield paper.title, ties(paper), Table(HEADINGS, rows)
 
 
+def paper_points(group: TaskRecords) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """For a chart: title of each table, and a point for each error in %, the paper's and ours with its interval."""
+    ours = statistics(group, Column("error %", "test/error", 2, 100))
+    for paper in PAPER:
+        if group.task.name not in paper.tasks:
+            continue
+        points: list[dict[str, Any]] = []
+        for (_, method), (error, *_) in paper.rows.items():
+            if method in ours.index:
+                mean, half = (float(ours[key].loc[method]) for key in ("mean", "half"))
+                half = 0.0 if math.isnan(half) else half
+                points.append({"method": method, "paper": True, "x": error})
+                points.append(
+                    {"method": method, "paper": False, "x": mean, "low": mean - half, "high": mean + half, "label": ""}
+                )
+        if points:
+            yield paper.title, points
+
+
 def ties(paper: PaperTable) -> str:
     """Which errors of the paper cannot be told apart from its best: a sentence."""
     errors = {names[0]: values[0] for names, values in paper.rows.items()}
@@ -162,4 +182,4 @@ def _rows(
         texts = [f"{value:.2f}", ours, f"{difference:+.{digits}f}", DASH, DASH]
         if not math.isnan(tolerance):
             texts[-2:] = [f"{tolerance:.{digits}f}", "yes" if abs(difference) <= tolerance else "no"]
-        yield [*names, f"{n:.0f}", column.heading, *texts]
+        yield [*names, f"{n:.0f}", escaped(column.heading), *texts]

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import mean
 from typing import Any
 
-from bbh_bench.leaderboard import figures
 from bbh_bench.leaderboard.audit import audit_section
 from bbh_bench.leaderboard.columns import NORMS, robustness_columns
+from bbh_bench.leaderboard.page import Block, figure
 from bbh_bench.leaderboard.rendering import BOUNDS, DASH, Table, escaped, paragraph, score_column, score_table
 from bbh_bench.leaderboard.statistics import method_order
 from bbh_bench.leaderboard.tables import Curve, TaskRecords
@@ -37,12 +37,17 @@ CellText = Callable[[list[Curve], int], str]
 """A cell of a table of curves: the curves of a method's seeds and the index of an epsilon -> text."""
 
 
-def attack_sections(group: TaskRecords) -> list[str]:
+def attack_sections(group: TaskRecords) -> list[Block]:
     """Everything about attacks. Empty for records without attacks."""
     names = group.attacks()
     if not names:
         return []
-    parts = ["## Attacks", *_worst_case(group), *_scores_by_attack(group, names), *_paper_comparison(group)]
+    parts: list[Block] = [
+        "## Attacks",
+        *_worst_case(group),
+        *_scores_by_attack(group, names),
+        *_paper_comparison(group),
+    ]
     parts.append(paragraph(BY_ATTACK))
     for name in names:
         parts += [f"**{escaped(name)}** ({_settings(group, name)})", _attack_table(group, name)]
@@ -54,12 +59,12 @@ def averaged_over(group: TaskRecords, curve: str) -> str:
     return ", ".join(f"{epsilon:g}" for epsilon in group.curves(curve)[0]["epsilon"] if epsilon > 0)
 
 
-def _worst_case(group: TaskRecords) -> list[str]:
+def _worst_case(group: TaskRecords) -> list[Block]:
     norms = {norm: sign for norm, sign in NORMS.items() if group.has(f"robust/{norm}")}
     if not norms:
         return []
-    parts = [
-        f"![Accuracy and entropy against epsilon under each attack]({figures.file_name(group, 'attacks')})",
+    parts: list[Block] = [
+        figure(group, "attacks", "Accuracy and entropy against epsilon under each attack"),
         paragraph(FIGURE),
     ]
     for norm, sign in norms.items():
@@ -68,7 +73,7 @@ def _worst_case(group: TaskRecords) -> list[str]:
         degradation = averaged if group.has(f"{curve}/degradation") else ""
         parts += [
             paragraph(f"**Worst case over the {sign} attacks**: {WORST_CASE}{degradation}"),
-            score_table(group, robustness_columns(group, norm)).markdown(),
+            score_table(group, robustness_columns(group, norm)),
             "Robust accuracy % in this worst case, and its 95 % Wilson interval: means over seeds",
             _curve_table(group, curve, _accuracy_with_interval),
             *_known_networks(group, curve),
@@ -76,7 +81,7 @@ def _worst_case(group: TaskRecords) -> list[str]:
     return parts
 
 
-def _known_networks(group: TaskRecords, curve: str) -> list[str]:
+def _known_networks(group: TaskRecords, curve: str) -> list[Block]:
     """Accuracy on known and on fresh networks. Empty for records without known networks."""
     if not any(KNOWN in each for each in group.curves(curve)):
         return []
@@ -92,14 +97,14 @@ def _known_and_fresh(curves: list[Curve], k: int) -> str:
     return f"{known:.1f} / {fresh:.1f} ({fresh - known:.1f})"
 
 
-def _scores_by_attack(group: TaskRecords, names: Sequence[str]) -> list[str]:
+def _scores_by_attack(group: TaskRecords, names: Sequence[str]) -> list[Block]:
     """One table for each score that attacks have."""
     captions = {
         "robust_accuracy_auc": "**Robust-accuracy AUC by attack**, each over its own range of ε",
         "degradation": "**Attack degradation by attack**, in points of accuracy, averaged over the ε of each attack",
         "median_distance": "**Median smallest perturbation** that makes an image misclassified, in the norm of the attack",
     }
-    parts = []
+    parts: list[Block] = []
     for score, caption in captions.items():
         decimals, factor = (1, 100) if score == "degradation" else (3, 1)
         columns = [
@@ -108,7 +113,7 @@ def _scores_by_attack(group: TaskRecords, names: Sequence[str]) -> list[str]:
             if group.has(f"attack/{name}/{score}")
         ]
         if columns:
-            parts += [caption, score_table(group, columns).markdown()]
+            parts += [caption, score_table(group, columns)]
     return parts
 
 
@@ -119,7 +124,7 @@ def _accuracy_with_interval(curves: list[Curve], k: int) -> str:
     return f"{accuracy:.1f} [{low:.0f}, {high:.0f}]"
 
 
-def _attack_table(group: TaskRecords, name: str) -> str:
+def _attack_table(group: TaskRecords, name: str) -> Table:
     """Accuracy at each epsilon, on fresh samples and on the attacker's; at the largest, entropy and detection AUROC."""
 
     def accuracy(curves: list[Curve], k: int) -> str:
@@ -139,7 +144,7 @@ def _attack_table(group: TaskRecords, name: str) -> str:
 
 def _curve_table(
     group: TaskRecords, name: str, cell: CellText, last: Mapping[str, Callable[[list[Curve]], str]] | None = None
-) -> str:
+) -> Table:
     """A row for each method and a column for each epsilon. ``last``: further columns, by heading.
 
     The epsilons are those of the first record; seeds that were attacked at other epsilons are left out.
@@ -158,7 +163,7 @@ def _curve_table(
             )
         else:
             rows.append([method, DASH, *[DASH] * (len(epsilons) + len(last))])
-    return Table(["accuracy % at ε =", "n", *(f"{epsilon:g}" for epsilon in epsilons), *last], rows).markdown()
+    return Table(["accuracy % at ε =", "n", *(f"{epsilon:g}" for epsilon in epsilons), *last], rows)
 
 
 def _mean(curves: list[Curve], column: str, k: int, factor: float = 1, digits: int = 1) -> str:
@@ -183,7 +188,7 @@ def _settings(group: TaskRecords, name: str) -> str:
     return escaped(", ".join([*parts, *(f"{n:.0f} images" for n in images[:1])]))
 
 
-def _paper_comparison(group: TaskRecords) -> list[str]:
+def _paper_comparison(group: TaskRecords) -> list[Block]:
     """The attack of the paper compared with stronger ones, at the epsilons that all of them have."""
     names = [name for name in (PAPER, *STRONGER) if group.has(f"attack/{name}")]
     if len(names) < 2 or names[0] != PAPER:
@@ -211,7 +216,7 @@ def _paper_comparison(group: TaskRecords) -> list[str]:
         f"perturbation of a pixel by {' / '.join(names[:2])}. `{PAPER}` averages the adversarial examples of single networks. "
         "Where the networks disagree, their perturbations cancel out, and the average is smaller than ε allows."
     )
-    return [paragraph(caption), Table(headings, rows).markdown()]
+    return [paragraph(caption), Table(headings, rows)]
 
 
 def _at(curves: list[Curve], epsilon: float, column: str, factor: float, digits: int) -> str:

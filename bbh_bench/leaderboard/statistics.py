@@ -1,21 +1,22 @@
 """Means and t intervals over seeds, the order of methods, and how they compare."""
 
 import math
-from collections.abc import Callable
+from statistics import fmean
 
 import pandas as pd
 
 from bbh_bench.leaderboard.comparison import FEWEST_SEEDS, Comparison, compare, half_width
-from bbh_bench.leaderboard.tables import Column, TaskRecords
-from bbh_bench.records.record import Record
+from bbh_bench.leaderboard.tables import Column, ColumnValues, TaskRecords, Value
 
 
 def method_order(group: TaskRecords) -> list[str]:
     """Methods with finished records by the mean of the task's headline score, best first."""
     headline = group.task.headline
-    frame = _by_method(group, lambda record: record.scores.get(headline, math.nan))
-    means = frame.groupby("method")["value"].mean()
-    return list(means.sort_values(ascending=group.direction(headline) != "higher", kind="stable").index)
+    scores: dict[str, list[float]] = {}
+    for record in sorted(group.finished, key=lambda record: record.method.name):
+        scores.setdefault(record.method.name, []).append(record.scores[headline])
+    sign = -1 if group.direction(headline) == "higher" else 1
+    return sorted(scores, key=lambda name: sign * fmean(scores[name]))
 
 
 def statistics(group: TaskRecords, column: Column) -> pd.DataFrame:
@@ -23,8 +24,39 @@ def statistics(group: TaskRecords, column: Column) -> pd.DataFrame:
 
     A method without any value has no row.
     """
-    frame = _by_method(group, column.value).dropna()
-    return frame.groupby("method")["value"].agg(["mean", half_width, "count"]).rename(columns={"half_width": "half"})
+    values = column_values(group, column).values
+    rows = [(value.mean, math.nan if value.half is None else value.half, value.count) for value in values.values()]
+    return pd.DataFrame(rows, index=pd.Index(list(values), name="method"), columns=["mean", "half", "count"])
+
+
+def column_values(group: TaskRecords, column: Column) -> ColumnValues:
+    """Mean, interval and marks of each method, and the ranks. Computed once for each group."""
+    if column not in group.computed:
+        group.computed[column] = _column_values(group, column)
+    return group.computed[column]
+
+
+def _column_values(group: TaskRecords, column: Column) -> ColumnValues:
+    pairs = comparison(group, column)
+    best = pairs.best() if pairs else None
+    ranks = pairs.ranks() if pairs and len(pairs.methods) > 1 else {}
+    by_method: dict[str, list[float]] = {}
+    for record in group.finished:
+        value = column.value(record)
+        if not math.isnan(value):
+            by_method.setdefault(record.method.name, []).append(value)
+    values = {
+        name: Value(
+            fmean(own),
+            half_width(own) if len(own) > 1 else None,
+            len(own),
+            best=name == best,
+            struck_out=column.depends_on_audit and bool(group.failed_checks(name)),
+            bound=column.may_be_bound and group.only_bounds(name),
+        )
+        for name, own in sorted(by_method.items())
+    }
+    return ColumnValues(column, values, ranks)
 
 
 def comparison(group: TaskRecords, column: Column) -> Comparison | None:
@@ -47,8 +79,3 @@ def comparison(group: TaskRecords, column: Column) -> Comparison | None:
 def is_provisional(group: TaskRecords, method: str) -> bool:
     """Whether a method has too few seeds for a rank."""
     return sum(record.method.name == method for record in group.finished) < FEWEST_SEEDS
-
-
-def _by_method(group: TaskRecords, value: Callable[[Record], float]) -> pd.DataFrame:
-    rows = [(record.method.name, float(value(record))) for record in group.finished]
-    return pd.DataFrame(rows, columns=["method", "value"])

@@ -1,6 +1,8 @@
 """Records grouped by task, and what a column of a table shows of them."""
 
+import hashlib
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,6 +15,8 @@ COST = "cost/"
 """Precedes the names of costs, to tell them from scores."""
 ATTACKED_SETS = {"ood": "OOD", "test": "test", "both": "both"}
 """Which images an attack on the uncertainty perturbs: in names of scores and columns, and as it is written."""
+SAFE_NAME = re.compile("[A-Za-z0-9_][A-Za-z0-9_.-]{0,100}")
+"""Names that are file names as they are."""
 Curve = dict[str, list[float]]
 """Columns of equal length; the first one is the horizontal axis."""
 
@@ -22,6 +26,7 @@ class Column:
     """One column of a table: which value of a record it shows, and how."""
 
     heading: str
+    """Plain text, with an arrow that says which values are better."""
     name: str
     """Name of a score, or ``cost/`` and the name of a cost."""
     decimals: int = 3
@@ -30,6 +35,11 @@ class Column:
     direction: Direction = "neither"
     interval: bool = True
     """Whether the first page shows its interval."""
+
+    @property
+    def subject(self) -> str:
+        """The heading without its arrow."""
+        return self.heading.rstrip(" ↓↑")
 
     @property
     def depends_on_audit(self) -> bool:
@@ -52,6 +62,33 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Value:
+    """What a column shows of one method."""
+
+    mean: float
+    """Over seeds, multiplied by the factor of the column."""
+    half: float | None
+    """Of the 95 % t interval. None for one seed."""
+    count: int
+    """Seeds with a value."""
+    best: bool
+    """Whether it is better than that of each other method."""
+    struck_out: bool
+    """Whether it cannot be trusted, because the method failed the audit of the attacks."""
+    bound: bool
+    """Whether it only bounds the worst case, because there were no white-box attacks."""
+
+
+@dataclass(frozen=True)
+class ColumnValues:
+    """A column with its values by method (none for a method without any), and the ranks of methods that can be compared."""
+
+    column: Column
+    values: dict[str, Value]
+    ranks: dict[str, int]
+
+
+@dataclass(frozen=True)
 class FailedCheck:
     """A check of the audit that a record failed."""
 
@@ -67,6 +104,13 @@ class TaskRecords:
     records: list[Record]
     images: ImageScores = field(default_factory=dict)
     """Scores of single test images, where the predictions are at hand."""
+    computed: dict[Column, ColumnValues] = field(default_factory=dict, compare=False, repr=False)
+    """Columns that ``statistics.column_values`` has computed: pages, figures and exports need the same ones."""
+
+    @property
+    def stem(self) -> str:
+        """Of the names of the files about this task."""
+        return task_stem(self.task.name, self.task.version, self.task.fingerprint)
 
     @property
     def task(self) -> TaskInfo:
@@ -148,6 +192,19 @@ class TaskRecords:
         """Which values of a score are better."""
         directions = (record.directions for record in self.finished if score in record.scores)
         return next((known.get(score.rpartition("/")[2], "neither") for known in directions), "neither")
+
+
+def task_stem(name: str, version: int, fingerprint: str) -> str:
+    """Of the names of the files about a task."""
+    return file_stem(f"{name}-v{version}-{fingerprint[:6]}")
+
+
+def file_stem(name: str) -> str:
+    """A name from outside as part of a file name and of an address: itself, or what is safe of it and a digest of it."""
+    if SAFE_NAME.fullmatch(name):
+        return name
+    digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:8]
+    return f"{re.sub('[^A-Za-z0-9_-]+', '-', name)[:60].strip('-') or 'name'}-{digest}"
 
 
 def _without_white_box(record: Record) -> bool:

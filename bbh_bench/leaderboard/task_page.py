@@ -4,6 +4,7 @@ from bbh_bench.leaderboard import figures
 from bbh_bench.leaderboard.audit import passed_checks, struck_out_reasons
 from bbh_bench.leaderboard.columns import COSTS, in_distribution_columns, main_columns, ood_columns, other_columns
 from bbh_bench.leaderboard.origin import origin
+from bbh_bench.leaderboard.page import Block, figure
 from bbh_bench.leaderboard.passes import passes_table
 from bbh_bench.leaderboard.rendering import Table, escaped, paragraph, score_table
 from bbh_bench.leaderboard.reproduction import CAPTION, notes, paper_tables
@@ -39,28 +40,28 @@ ENTROPY_UNIT = "Entropies and mutual information are means over images, in nats.
 
 def page_name(group: TaskRecords) -> str:
     """File name of the page of a task."""
-    return f"{group.task.name}-v{group.task.version}-{group.task.fingerprint[:6]}.md"
+    return f"{group.stem}.md"
 
 
-def task_page(group: TaskRecords) -> str:
+def task_page(group: TaskRecords) -> list[Block]:
     """The whole page."""
-    parts = [
+    parts: list[Block] = [
         f"# {title(group)}",
         INTRODUCTION,
-        main_table(group).markdown(),
+        main_table(group),
         *_main_caption(group),
         *struck_out_reasons(group),
     ]
     if figures.has_fits(group):
         parts += [
-            f"![Data, true function and predictions of each method]({figures.file_name(group)})",
+            figure(group, "fits", "Data, true function and predictions of each method"),
             paragraph(FITS),
         ]
     if group.task.kind == "classification" and group.finished:
         parts += _classification_sections(group)
     if group.finished:
-        parts += ["## Cost", paragraph(COST), score_table(group, COSTS).markdown(), *passes_table(group)]
-    return "\n\n".join([*parts, *_warnings(group), *_failures(group), origin(group)]) + "\n"
+        parts += ["## Cost", paragraph(COST), score_table(group, COSTS), *passes_table(group)]
+    return [*parts, *_warnings(group), *_failures(group), origin(group)]
 
 
 def summary(records: list[Record]) -> str:
@@ -96,43 +97,43 @@ def _main_caption(group: TaskRecords) -> list[str]:
     return [paragraph(" ".join(sentences))] if sentences else []
 
 
-def _classification_sections(group: TaskRecords) -> list[str]:
-    parts = ["## In distribution", ENTROPY_UNIT, score_table(group, in_distribution_columns(group)).markdown()]
+def _classification_sections(group: TaskRecords) -> list[Block]:
+    parts: list[Block] = ["## In distribution", ENTROPY_UNIT, score_table(group, in_distribution_columns(group))]
     for name in group.ood_sets():
-        parts += [f"## OOD: {escaped(name)}", score_table(group, ood_columns(group, name)).markdown()]
+        parts += [f"## OOD: {escaped(name)}", score_table(group, ood_columns(group, name))]
     if other := other_columns(group):
-        parts += ["## Other scores", score_table(group, other).markdown()]
+        parts += ["## Other scores", score_table(group, other)]
     return [*parts, *attack_sections(group), *uncertainty_sections(group), *_shifts(group), *_reproduction(group)]
 
 
-def _shifts(group: TaskRecords) -> list[str]:
+def _shifts(group: TaskRecords) -> list[Block]:
     """Figures of shifted test images, and of the single images that the paper shows."""
     many_images, single_image = group.shifts()
-    parts = ["## Shifts"] if many_images or single_image else []
+    parts: list[Block] = ["## Shifts"] if many_images or single_image else []
     if many_images:
         parts += [
-            f"![Entropy, mutual information and accuracy along each shift]({figures.file_name(group, 'shifts')})",
+            figure(group, "shifts", "Entropy, mutual information and accuracy along each shift"),
             paragraph(f"Test images shifted with increasing severity: {escaped(', '.join(many_images))}. {SHIFTS}"),
         ]
     if single_image:
         parts += [
-            f"![Class probabilities of single images along each shift]({figures.file_name(group, 'images')})",
+            figure(group, "images", "Class probabilities of single images along each shift"),
             paragraph(SINGLE_IMAGES),
         ]
     return parts
 
 
-def _reproduction(group: TaskRecords) -> list[str]:
+def _reproduction(group: TaskRecords) -> list[Block]:
     """Our results beside the tables of the paper."""
-    parts = []
+    parts: list[Block] = []
     for name, tied, table in paper_tables(group):
-        parts += [paragraph(f"**{name}** {tied}"), table.markdown()]
+        parts += [paragraph(f"**{name}** {tied}"), table]
     if not parts:
         return []
     return ["## Comparison with the paper", CAPTION, *notes(group), *parts]
 
 
-def _warnings(group: TaskRecords) -> list[str]:
+def _warnings(group: TaskRecords) -> list[Block]:
     """Each warning of a method once, with the seeds that have it."""
     seeds: dict[tuple[str, str], list[int]] = {}
     for record in group.records:
@@ -142,10 +143,10 @@ def _warnings(group: TaskRecords) -> list[str]:
         [method, str(len(own)), ", ".join(map(str, sorted(set(own)))), escaped(sentence)]
         for (method, sentence), own in seeds.items()
     ]
-    return ["## Warnings", Table(["method", "count", "seeds", "warning"], rows, "left").markdown()] if rows else []
+    return ["## Warnings", Table(["method", "count", "seeds", "warning"], rows, "left")] if rows else []
 
 
-def _failures(group: TaskRecords) -> list[str]:
+def _failures(group: TaskRecords) -> list[Block]:
     """Failed cells, and why they failed."""
     rows = []
     for record in group.failed:
@@ -154,4 +155,4 @@ def _failures(group: TaskRecords) -> list[str]:
             texts = (error.type, error.message, error.location)
             rows.append([record.method.name, str(record.seed), *map(escaped, texts)])
     headings = ["method", "seed", "error", "message", "location"]
-    return ["## Failures", Table(headings, rows, "left").markdown()] if rows else []
+    return ["## Failures", Table(headings, rows, "left")] if rows else []

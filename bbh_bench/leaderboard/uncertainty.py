@@ -2,8 +2,9 @@
 
 from statistics import mean
 
-from bbh_bench.leaderboard import figures
-from bbh_bench.leaderboard.rendering import DASH, Table, escaped, paragraph, score_column, score_table
+from bbh_bench.leaderboard.columns import uncertainty_columns
+from bbh_bench.leaderboard.page import Block, figure
+from bbh_bench.leaderboard.rendering import DASH, Table, escaped, paragraph, score_table
 from bbh_bench.leaderboard.statistics import method_order
 from bbh_bench.leaderboard.tables import ATTACKED_SETS, Curve, TaskRecords
 
@@ -22,27 +23,23 @@ BY_INFORMATION = (
 )
 
 
-def uncertainty_sections(group: TaskRecords) -> list[str]:
+def uncertainty_sections(group: TaskRecords) -> list[Block]:
     """Empty for records without this attack."""
     sets = group.uncertainty_sets()
     if not sets:
         return []
-    parts = [
+    parts: list[Block] = [
         "## Attacks on the uncertainty",
-        f"![AUROC of OOD detection under attack against epsilon]({figures.file_name(group, 'uncertainty')})",
+        figure(group, "uncertainty", "AUROC of OOD detection under attack against epsilon"),
         paragraph(FIGURE),
         paragraph(EXPLANATION),
     ]
     for name in sets:
-        columns = [
-            score_column(group, f"mean AUROC over ε, {words} attacked", f"uncertainty/{name}/auroc_{which}")
-            for which, words in ATTACKED_SETS.items()
-        ]
         images = group.curves(f"uncertainty/{name}")[0]
         counts = f"{images['images_test'][0]:.0f} test images, {images['images_ood'][0]:.0f} OOD images"
         parts += [
             f"**OOD: {escaped(name)}** ({counts})",
-            score_table(group, columns).markdown(),
+            score_table(group, uncertainty_columns(group, name)),
             _table(group, name, "auroc"),
             paragraph(BY_INFORMATION),
             _table(group, name, "mi_auroc"),
@@ -50,7 +47,7 @@ def uncertainty_sections(group: TaskRecords) -> list[str]:
     return parts
 
 
-def _table(group: TaskRecords, name: str, column: str) -> str:
+def _table(group: TaskRecords, name: str, column: str) -> Table:
     """A row for each method and a column for each epsilon, of the first record; seeds with other epsilons are left out."""
     curve = f"uncertainty/{name}"
     epsilons = group.curves(curve)[0]["epsilon"]
@@ -60,7 +57,7 @@ def _table(group: TaskRecords, name: str, column: str) -> str:
         mark = "~~" if group.failed_checks(method) else ""
         texts = [f"{mark}{_cell(curves, column, k)}{mark}" if curves else DASH for k in range(len(epsilons))]
         rows.append([method, str(len(curves)) if curves else DASH, *texts])
-    return Table(["AUROC % at ε =", "n", *(f"{epsilon:g}" for epsilon in epsilons)], rows).markdown()
+    return Table(["AUROC % at ε =", "n", *(f"{epsilon:g}" for epsilon in epsilons)], rows)
 
 
 def _cell(curves: list[Curve], column: str, k: int) -> str:

@@ -25,7 +25,7 @@ def _clause(group: TaskRecords, column: Column) -> list[str]:
         return []
     means = statistics(group, column)["mean"]
     ordered = sorted(pairs.methods, key=lambda name: float(means[name]), reverse=pairs.better == "higher")
-    first, heading = ordered[0], column.heading.rstrip(" ↓↑").removesuffix(", %").removesuffix(" %")
+    first, heading = ordered[0], escaped(column.subject.removesuffix(", %").removesuffix(" %"))
     if pairs.best() is not None:
         return [f"by {heading}, `{escaped(first)}` is ahead of each other method"]
     tied = [name for name in ordered if name in pairs.tied_with(first)]
