@@ -9,9 +9,8 @@ import msgspec
 import pytest
 from record_factory import FAILED, PROVENANCE, failed, record, with_task
 
-from bbh_bench.leaderboard import site_files
+from bbh_bench.leaderboard import files
 from bbh_bench.leaderboard.distributions import POINTS, distributions
-from bbh_bench.leaderboard.model import task_model
 from bbh_bench.leaderboard.pareto import pareto_front
 from bbh_bench.leaderboard.site.record_page import commands
 from bbh_bench.leaderboard.tables import by_task
@@ -49,8 +48,11 @@ class Page(HTMLParser):
 
 
 def rendered(records, read=None):
-    groups = by_task(records, read)
-    return dict(site_files(groups, list(map(task_model, groups)), read))
+    return {
+        path.removeprefix("site/"): content
+        for path, content in files(records, read).items()
+        if path.startswith("site/")
+    }
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +61,8 @@ def published():
     return rendered(store.records(), store.arrays)
 
 
-def pages(files):
-    return {path: Page(content.decode()) for path, content in files.items() if path.endswith(".html")}
+def pages(site):
+    return {path: Page(content.decode()) for path, content in site.items() if path.endswith(".html")}
 
 
 def test_every_link_leads_to_a_file_of_the_site_or_to_an_anchor(published):
@@ -181,8 +183,8 @@ def test_a_method_on_the_front_is_dominated_by_none():
 
 
 def test_tasks_with_one_name_are_told_apart_in_the_navigation():
-    files = rendered([record(), with_task(record(), version=2), with_task(record(), fingerprint="g")])
-    links = re.findall(r'<a href="tasks/[^"]*">([^<]*)</a>', files["index.html"].decode().partition("<main")[0])
+    site = rendered([record(), with_task(record(), version=2), with_task(record(), fingerprint="g")])
+    links = re.findall(r'<a href="tasks/[^"]*">([^<]*)</a>', site["index.html"].decode().partition("<main")[0])
     assert sorted(links) == ["t v1 f", "t v1 g", "t v2 f"]
 
 

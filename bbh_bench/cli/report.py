@@ -4,7 +4,8 @@ import argparse
 import errno
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,11 +27,13 @@ def add_parser(commands: Commands) -> None:
 
 def command(options: argparse.Namespace) -> int:
     """Render the leaderboard and print where it is. Returns 1 if a record could not be read: the others are rendered."""
+    from bbh_bench.leaderboard import SITE, render_folder
     from bbh_bench.records.store import Store
 
-    store = Store(Path(options.records))
-    records, unreadable = store.some_readable()
-    print(f"wrote {write_leaderboard(store, records, Path(options.out or options.records), '--out')}")
+    out = Path(options.out or options.records)
+    with writing_to(out, "--out"):
+        page, unreadable = render_folder(Store(Path(options.records)), out)
+    print(f"wrote {page} and the site {out / SITE / 'index.html'}")
     return print_unreadable(unreadable)
 
 
@@ -48,11 +51,18 @@ def write_leaderboard(store: "Store", records: "Sequence[Record]", out: Path, op
     """
     from bbh_bench.leaderboard import render
 
+    with writing_to(out, option):
+        return render(records, out, store.arrays)
+
+
+@contextmanager
+def writing_to(out: Path, option: str) -> Iterator[None]:
+    """Create the folder of a board. Raises ``BenchError`` if it cannot be written to, now or in the block."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         if not os.access(out, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        return render(records, out, store.arrays)
+        yield
     except OSError as error:
         raise BenchError(
             f"The leaderboard cannot be written to the folder '{out}' ({error.strerror or error}). Name another folder with "

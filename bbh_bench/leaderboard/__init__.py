@@ -4,26 +4,19 @@ It reads files only, and imports neither torch nor a plugin. A board can therefo
 methods.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from bbh_bench.leaderboard import figures
-from bbh_bench.leaderboard.export import as_csv, as_json, as_latex
 from bbh_bench.leaderboard.images import ReadArrays
-from bbh_bench.leaderboard.model import TaskModel, task_model
-from bbh_bench.leaderboard.overview import overview
-from bbh_bench.leaderboard.page import markdown
-from bbh_bench.leaderboard.site import Site
-from bbh_bench.leaderboard.tables import TaskRecords, by_task
-from bbh_bench.leaderboard.task_page import page_name, summary, task_page
+from bbh_bench.leaderboard.parts import FILE, SITE, common_files, exports, parts_of, record_files, task_files
+from bbh_bench.leaderboard.rebuild import render_folder
+from bbh_bench.leaderboard.tables import by_task
+from bbh_bench.leaderboard.task_page import summary
 from bbh_bench.records.files import Together
 from bbh_bench.records.record import Record
 
-__all__ = ["FILE", "pages", "render", "summary"]
-
-FILE = "LEADERBOARD.md"
-SITE = "site"
-"""Folder of the site, beside the board."""
+__all__ = ["FILE", "SITE", "exports", "files", "pages", "render", "render_folder", "summary"]
 
 
 def pages(records: Sequence[Record], read: ReadArrays | None = None) -> dict[str, str]:
@@ -31,12 +24,17 @@ def pages(records: Sequence[Record], read: ReadArrays | None = None) -> dict[str
 
     ``read`` reads the stored predictions of a record; without it, methods are compared over seeds only.
     """
-    return _pages(by_task(records, read))
+    return {path: content.decode() for path, content in files(records, read).items() if path.endswith(".md")}
 
 
-def _pages(groups: list[TaskRecords]) -> dict[str, str]:
-    texts = {FILE: markdown(overview(groups))}
-    return texts | {page_name(group): markdown(task_page(group)) for group in groups}
+def files(records: Sequence[Record], read: ReadArrays | None = None) -> dict[str, bytes]:
+    """All files of the board of these records, by path, without its pictures."""
+    groups = by_task(records, read)
+    parts, site = parts_of(groups)
+    written = dict(common_files(parts, site))
+    for group, part in zip(groups, parts, strict=True):
+        written |= dict(task_files(group, part, site, read)) | dict(record_files(group, part, site))
+    return written
 
 
 def render(records: Sequence[Record], out: Path, read: ReadArrays | None = None) -> Path:
@@ -46,39 +44,10 @@ def render(records: Sequence[Record], out: Path, read: ReadArrays | None = None)
     first page is ``index.html``. If one of the files cannot be written, the old ones stay: raises ``OSError``, with the name
     of the file.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    groups = by_task(records, read)
-    models = list(map(task_model, groups))
-    with Together() as files:
-        for name, picture in figures.draw(groups).items():
-            files.add(out / name, picture)
-        for name, text in _pages(groups).items():
-            files.add(out / name, text.encode())
-        for name, content in exports(models).items():
-            files.add(out / name, content)
-        for name, content in site_files(groups, models, read):
-            path = out / SITE / name
+    pictures = figures.draw(by_task(records), (record.method.name for record in records if record.finished))
+    with Together() as together:
+        for name, content in (files(records, read) | pictures).items():
+            path = out / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            files.add(path, content)
+            together.add(path, content)
     return out / FILE
-
-
-def exports(models: Sequence[TaskModel]) -> dict[str, bytes]:
-    """The board for programs and papers, by file name."""
-    return {"leaderboard.csv": as_csv(models), "leaderboard.json": as_json(models), "leaderboard.tex": as_latex(models)}
-
-
-def site_files(
-    groups: Sequence[TaskRecords], models: Sequence[TaskModel], read: ReadArrays | None
-) -> Iterator[tuple[str, bytes]]:
-    """All files of the site, by path."""
-    site = Site(models)
-    yield from site.assets()
-    pairs = list(zip(groups, models, strict=True))
-    yield site.index([site.section(group, model) for group, model in pairs])
-    for group, model in pairs:
-        yield site.task(group, model, read)
-        for record in group.records:
-            yield site.record(record, model)
-    for name in sorted({row.method for model in models for row in model.rows}):
-        yield site.method(name)

@@ -4,7 +4,7 @@ from bbh_bench.leaderboard.page import Block
 from bbh_bench.leaderboard.rendering import DASH, Table, escaped, paragraph
 from bbh_bench.leaderboard.statistics import method_order
 from bbh_bench.leaderboard.tables import TaskRecords
-from bbh_bench.records.record import Check, Record
+from bbh_bench.records.record import Check
 
 VERDICTS = {"pass": "✓", "fail": "✗", "not applicable": DASH}
 
@@ -13,7 +13,7 @@ def passed_checks(group: TaskRecords) -> dict[str, str]:
     """For each method, the number of checks that passed, of those that apply, over all seeds: ``✓ 30/30``."""
     texts = {}
     for method in method_order(group):
-        verdicts = [check.verdict for record in _finished(group, method) for check in record.audit.values()]
+        verdicts = [check.verdict for record in group.by_method[method] for check in record.audit.values()]
         passed, failed = verdicts.count("pass"), verdicts.count("fail")
         if passed or failed:
             texts[method] = f"{VERDICTS['fail' if failed else 'pass']} {passed}/{passed + failed}"
@@ -45,10 +45,7 @@ def audit_section(group: TaskRecords) -> list[Block]:
     rows = [
         [
             f"{_words(name)}, {check.unit}",
-            *(
-                _closest([record.audit[name] for record in _finished(group, m) if name in record.audit])
-                for m in methods
-            ),
+            *(_closest([record.audit[name] for record in group.by_method[m] if name in record.audit]) for m in methods),
         ]
         for name, check in checks.items()
     ]
@@ -62,10 +59,6 @@ def audit_section(group: TaskRecords) -> list[Block]:
         Table(["check", *map(escaped, methods)], rows),
         "\n".join(f"- *{escaped(_words(name))}*: {escaped(check.description)}" for name, check in checks.items()),
     ]
-
-
-def _finished(group: TaskRecords, method: str) -> list[Record]:
-    return [record for record in group.finished if record.method.name == method]
 
 
 def _closest(checks: list[Check]) -> str:

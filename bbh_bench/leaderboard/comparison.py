@@ -6,7 +6,7 @@ batches, and ``map`` and ``ensemble`` even a network. Nothing is said of methods
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -45,25 +45,23 @@ def paired(first: Mapping[int, float], second: Mapping[int, float]) -> Test:
     Where all differences are equal, their noise is unknown (a score may count few images): then nothing can be said.
     """
     seeds = sorted(first.keys() & second.keys())
-    return _paired_tests(np.array([[first[seed] - second[seed] for seed in seeds]]))[0]
+    means, p, n = _paired_tests(np.array([[first[seed] - second[seed] for seed in seeds]]))
+    return Test(float(means[0]), float(p[0]), int(n[0]), None)
 
 
-def _paired_tests(differences: np.ndarray) -> list[Test]:
-    """One for each row of ``differences`` [pairs, seeds]; NaN where a method lacks a seed."""
+def _paired_tests(differences: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Means, values of p and numbers of seeds of each row of ``differences`` [pairs, seeds]; NaN where a seed is missing."""
     known = ~np.isnan(differences)
     n = known.sum(axis=1)
-    zeroed = np.where(known, differences, 0.0)
-    means = np.divide(zeroed.sum(axis=1), n, out=np.full(len(n), np.nan), where=n > 0)
+    means = np.divide(np.where(known, differences, 0).sum(axis=1), n, out=np.full(len(n), np.nan), where=n > 0)
     squares = np.where(known, differences - means[:, None], 0.0) ** 2
-    spread = np.where(known, differences, -np.inf).max(axis=1, initial=-np.inf) - np.where(
-        known, differences, np.inf
-    ).min(axis=1, initial=np.inf)
-    testable = (n >= FEWEST_SEEDS) & (spread > 0)
+    largest = np.where(known, differences, -np.inf).max(axis=1, initial=-np.inf)
+    smallest = np.where(known, differences, np.inf).min(axis=1, initial=np.inf)
+    testable = (n >= FEWEST_SEEDS) & (largest > smallest)
     freedom = np.where(testable, n - 1, 1)
     errors = np.sqrt(squares.sum(axis=1) / freedom / np.maximum(n, 1))
     t = np.divide(means, errors, out=np.zeros(len(n)), where=testable)
-    p = np.where(testable, 2 * stdtr(freedom, -np.abs(t)), 1.0)
-    return [Test(float(m), float(q), int(k), None) for m, q, k in zip(means, p, n, strict=True)]
+    return means, np.where(testable, 2 * stdtr(freedom, -np.abs(t)), 1.0), n
 
 
 def crossed(first: Mapping[int, np.ndarray], second: Mapping[int, np.ndarray]) -> Test:
@@ -96,31 +94,47 @@ def _two_sided(t: float, freedom: float) -> float:
     return float(2 * stdtr(freedom, -abs(t)))
 
 
-def holm(p: Sequence[float]) -> list[float]:
+def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
     """Values of p corrected for their number: any false claim among them has at most the probability ``LEVEL`` (Holm 1979)."""
     order = np.argsort(p, kind="stable")
     factors = len(p) - np.arange(len(p))
-    corrected = np.minimum(1.0, np.maximum.accumulate(np.array(p)[order] * factors))
+    corrected = np.minimum(1.0, np.maximum.accumulate(np.asarray(p, dtype=float)[order] * factors))
     result = np.empty(len(p))
     result[order] = corrected
-    return [float(each) for each in result]
+    return result
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """All pairs of methods on one score."""
+    """All pairs of methods on one score, as arrays: there may be thousands."""
 
     methods: tuple[str, ...]
     """Those that can be compared."""
     better: Literal["lower", "higher"]
-    tests: Mapping[tuple[str, str], Test]
-    """By pair, in the order of ``methods``."""
+    first: np.ndarray
+    """Index in ``methods`` of the first one of each pair."""
+    second: np.ndarray
+    difference: np.ndarray
+    """First less second."""
+    p: np.ndarray
+    """Two-sided. 1 if nothing can be said."""
+
+    @cached_property
+    def _winners(self) -> np.ndarray:
+        """Index of the better method of each pair."""
+        first_is_better = (self.difference < 0) == (self.better == "lower")
+        return np.where(first_is_better, self.first, self.second)
+
+    @cached_property
+    def _corrected(self) -> np.ndarray:
+        return holm(self.p)
 
     def ranks(self) -> dict[str, int]:
         """1 and the number of methods that are better, by Holm's correction over all pairs. Ties share a rank."""
-        corrected = dict(zip(self.tests, holm([test.p for test in self.tests.values()]), strict=True))
-        ahead = [self._winner(pair) for pair, p in corrected.items() if p <= LEVEL]
-        return {name: 1 + sum(loser == name for _, loser in ahead) for name in self.methods}
+        sure = self._corrected <= LEVEL
+        losers = (self.first + self.second - self._winners)[sure]
+        lost = np.bincount(losers, minlength=len(self.methods))
+        return {name: 1 + int(count) for name, count in zip(self.methods, lost, strict=True)}
 
     def best(self) -> str | None:
         """The method that is better than each other one, if there is one.
@@ -128,22 +142,17 @@ class Comparison:
         Each pair is tested at ``LEVEL`` without correction: a wrong claim needs a wrong result of all pairs of its method, and
         so has at most this probability (intersection-union test, Berger 1982).
         """
-        for name in self.methods:
-            own = [pair for pair in self.tests if name in pair]
-            if own and all(self.tests[pair].p <= LEVEL and self._winner(pair)[0] == name for pair in own):
-                return name
-        return None
+        won = np.bincount(self._winners[self.p <= LEVEL], minlength=len(self.methods))
+        ahead = np.flatnonzero(won == len(self.methods) - 1)
+        return self.methods[ahead[0]] if len(ahead) and len(self.methods) > 1 else None
 
     def tied_with(self, name: str) -> list[str]:
         """The methods that cannot be told apart from one, by Holm's correction over all pairs."""
-        corrected = zip(self.tests, holm([test.p for test in self.tests.values()]), strict=True)
-        tied = {other for pair, p in corrected if p > LEVEL and name in pair for other in pair if other != name}
-        return [other for other in self.methods if other in tied]
-
-    def _winner(self, pair: tuple[str, str]) -> tuple[str, str]:
-        """The better one of a pair, and the other one."""
-        lower_is_first = self.tests[pair].difference < 0
-        return pair if lower_is_first == (self.better == "lower") else (pair[1], pair[0])
+        own = self.methods.index(name)
+        unsure = self._corrected > LEVEL
+        pairs = zip(self.first[unsure].tolist(), self.second[unsure].tolist(), strict=True)
+        tied = {a + b - own for a, b in pairs if own in (a, b)}
+        return [self.methods[k] for k in sorted(tied)]
 
 
 def compare(
@@ -156,19 +165,16 @@ def compare(
     Methods with fewer than ``FEWEST_SEEDS`` are left out.
     """
     methods = tuple(name for name, values in scores.items() if len(values) >= FEWEST_SEEDS)
-    images = images or {}
-
-    pairs = list(combinations(methods, 2))
-    tests = dict(zip(pairs, _over_seeds(scores, methods), strict=True))
-    for first, second in pairs:
-        if first in images and second in images:
-            tests[first, second] = crossed(images[first], images[second])
-    return Comparison(methods, better, tests)
-
-
-def _over_seeds(scores: Mapping[str, Mapping[int, float]], methods: Sequence[str]) -> list[Test]:
-    """The paired test of each pair of methods, in the order of ``combinations``. All at once: pairs are many."""
     seeds = sorted({seed for name in methods for seed in scores[name]})
-    table = np.array([[scores[name].get(seed, np.nan) for seed in seeds] for name in methods])
+    table = np.array([[scores[name].get(seed, np.nan) for seed in seeds] for name in methods]).reshape(
+        len(methods), len(seeds)
+    )
     first, second = np.triu_indices(len(methods), 1)
-    return _paired_tests(table[first] - table[second]) if len(first) else []
+    difference, p, _ = _paired_tests(table[first] - table[second])
+    known = [(images or {}).get(name) for name in methods]
+    for k, (one, other) in enumerate(zip(first, second, strict=True)) if images else ():
+        values, other_values = known[one], known[other]
+        if values is not None and other_values is not None:
+            test = crossed(values, other_values)
+            difference[k], p[k] = test.difference, test.p
+    return Comparison(methods, better, first, second, difference, p)

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from bbh_bench.leaderboard.comparison import half_width
-from bbh_bench.leaderboard.tables import Curve
+from bbh_bench.leaderboard.statistics import method_order
+from bbh_bench.leaderboard.tables import Curve, TaskRecords
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#6f4e37", "#555555", "#8a6fd1", "#a3a500")
 """Safe for the colour-blind (Okabe and Ito 2008, without black and yellow, and four more)."""
@@ -30,6 +31,11 @@ def style_numbers(methods: Iterable[str]) -> dict[str, int]:
 def styles(methods: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Colour and marker of each method, for matplotlib."""
     return {name: {"color": COLOURS[k], "marker": MARKERS[k]} for name, k in style_numbers(methods).items()}
+
+
+def drawn_methods(group: TaskRecords) -> list[str]:
+    """The methods that figures with lines show: as many as there are colours, the best ones, in the order of the board."""
+    return method_order(group)[: len(COLOURS)]
 
 
 def line(axis: Any, curves: list[Curve], quantity: str, style: dict[str, Any], label: str) -> None:

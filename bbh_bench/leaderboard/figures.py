@@ -1,13 +1,12 @@
 """The figures of the board, drawn from records only."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from bbh_bench.leaderboard.columns import NORMS
-from bbh_bench.leaderboard.drawing import COLOURS, line, new_figure, png, styles
-from bbh_bench.leaderboard.statistics import method_order
+from bbh_bench.leaderboard.drawing import COLOURS, drawn_methods, line, new_figure, png, styles
 from bbh_bench.leaderboard.summary_figure import has_summary, summary_figure
 from bbh_bench.leaderboard.tables import ATTACKED_SETS, Curve, TaskRecords
 from bbh_bench.records.record import Record
@@ -25,12 +24,12 @@ def file_name(group: TaskRecords, figure: str = "") -> str:
     return f"{group.stem}{figure and '-'}{figure}.png"
 
 
-def draw(groups: list[TaskRecords]) -> dict[str, bytes]:
+def draw(groups: Sequence[TaskRecords], methods: Iterable[str]) -> dict[str, bytes]:
     """PNG files by name. A regression on a line has its fits; a classification its attacks and shifts.
 
-    A method has the same colour and marker in all of them.
+    A method has the same colour and marker in all of them; ``methods`` are those of the whole board.
     """
-    style = styles(record.method.name for group in groups for record in group.finished)
+    style = styles(methods)
     pictures = {}
     for group in groups:
         if has_fits(group):
@@ -98,7 +97,7 @@ def _shifts(group: TaskRecords, shifts: list[str], style: Styles) -> bytes:
     for column, shift in enumerate(shifts):
         for row, (quantity, label) in enumerate(QUANTITIES.items()):
             axis = grid[row, column]
-            for method in method_order(group):
+            for method in drawn_methods(group):
                 line(axis, group.curves(f"shift/{shift}", method), quantity, {"color": style[method]["color"]}, method)
             axis.set_visible(axis.has_data())
             axis.set(xlabel=_shift_axis(group, shift), ylabel=label, title=shift if row == 0 else "")
@@ -136,7 +135,7 @@ def _attacks(group: TaskRecords, style: Styles) -> bytes:
 
 
 def _attack_panel(axis: Any, group: TaskRecords, name: str, quantity: str, style: Styles) -> None:
-    for method in method_order(group):
+    for method in drawn_methods(group):
         own = style[method] | {"linestyle": "--" if group.failed_checks(method) else "-"}
         line(axis, group.curves(name, method), quantity, own | {"markersize": 3.5}, method)
     axis.set_visible(axis.has_data())
@@ -152,7 +151,7 @@ def _uncertainty(group: TaskRecords, style: Styles) -> bytes:
     for row, name in enumerate(sets):
         for column, (which, words) in enumerate(ATTACKED_SETS.items()):
             axis = grid[row, column]
-            for method in method_order(group):
+            for method in drawn_methods(group):
                 own = style[method] | {"linestyle": "--" if group.failed_checks(method) else "-"}
                 curves = group.curves(f"uncertainty/{name}", method)
                 line(axis, curves, f"auroc_{which}", own | {"markersize": 3.5}, method)
@@ -206,4 +205,4 @@ def _shift_axis(group: TaskRecords, shift: str) -> str:
 
 def _first_records(group: TaskRecords) -> list[Record]:
     """The record of the lowest seed of each method, in the order of the board."""
-    return [next(r for r in group.finished if r.method.name == method) for method in method_order(group)]
+    return [group.by_method[method][0] for method in drawn_methods(group)]

@@ -11,7 +11,6 @@ from bbh_bench.leaderboard.origin import commit
 from bbh_bench.leaderboard.statistics import column_values, is_provisional, method_order
 from bbh_bench.leaderboard.tables import ColumnValues, TaskRecords, task_stem
 from bbh_bench.leaderboard.verdict import resolution, verdict
-from bbh_bench.records.record import Record
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def task_model(group: TaskRecords) -> TaskModel:
     headline = next((each for section in named for each in section.columns if each.column.name == task.headline), None)
     ranks = headline.ranks if headline else {}
     finished = method_order(group)
-    lost = sorted({record.method.name for record in group.failed} - set(finished))
+    lost = sorted(group.failed_by_method.keys() - group.by_method.keys())
     return TaskModel(
         task.name,
         task.version,
@@ -94,7 +93,8 @@ def task_model(group: TaskRecords) -> TaskModel:
 
 
 def _row(group: TaskRecords, name: str, rank: int | None) -> Row:
-    records = [record for record in group.records if record.method.name == name]
+    finished, failed = group.by_method.get(name, []), group.failed_by_method.get(name, [])
+    records = [*finished, *failed]
     newest = max(records, key=lambda record: (record.method.version, record.finished))
     provisional = is_provisional(group, name)
     package = newest.method.package
@@ -104,13 +104,9 @@ def _row(group: TaskRecords, name: str, rank: int | None) -> Row:
         newest.method.description,
         f"{package.name} {package.version or '(unknown version)'}, {commit(package)}",
         newest.method.hyperparameters,
-        _seeds(records, finished=True),
-        _seeds(records, finished=False),
+        sorted(record.seed for record in finished),
+        sorted(record.seed for record in failed),
         None if provisional else rank,
         provisional,
         sorted({sentence for record in records for sentence in record.warnings}),
     )
-
-
-def _seeds(records: list[Record], finished: bool) -> list[int]:
-    return sorted(record.seed for record in records if record.finished == finished)

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from bbh_bench.leaderboard import figures
 from bbh_bench.leaderboard.audit import struck_out_reasons
 from bbh_bench.leaderboard.columns import overview_columns
+from bbh_bench.leaderboard.drawing import drawn_methods
 from bbh_bench.leaderboard.glossary import GLOSSARY
-from bbh_bench.leaderboard.page import Block, figure
+from bbh_bench.leaderboard.page import Block, figure, markdown
 from bbh_bench.leaderboard.rendering import DASH, Table, column_texts, escaped, paragraph, short
 from bbh_bench.leaderboard.statistics import column_values, is_provisional, method_order
 from bbh_bench.leaderboard.summary_figure import has_summary
@@ -21,10 +22,11 @@ PROVISIONAL = "\\*"
 """Marks a method with fewer than three seeds; escaped, so that markdown shows it."""
 
 
-def overview(groups: Sequence[TaskRecords]) -> list[Block]:
-    """The whole first page."""
-    sections = [block for group in groups for block in section(group)] or ["There are no records yet."]
-    return [INTRODUCTION, *sections, GLOSSARY]
+def first_page(sections: Sequence[str]) -> str:
+    """The whole first page, from the markdown of the section of each task."""
+    return markdown(
+        [INTRODUCTION, *(text.rstrip("\n") for text in sections or ["There are no records yet."]), GLOSSARY]
+    )
 
 
 def section(group: TaskRecords) -> list[Block]:
@@ -56,7 +58,7 @@ def overview_table(group: TaskRecords) -> Table:
         headings.append(heading)
         for name, row in rows.items():
             row.append(" / ".join(text.get(name, DASH) for text in texts))
-    lost = sorted({record.method.name for record in group.failed} - set(ordered))
+    lost = sorted(group.failed_by_method.keys() - group.by_method.keys())
     blank = [DASH] * (len(headings) - 1)
     return Table(headings, [*rows.values(), *([f"{name} (failed)", *blank] for name in lost)])
 
@@ -84,7 +86,7 @@ def _texts(group: TaskRecords, column: Column) -> dict[str, str]:
 
 def notes(group: TaskRecords) -> str:
     """Seeds, and what the columns leave out."""
-    counts = {name: sum(record.method.name == name for record in group.finished) for name in method_order(group)}
+    counts = {name: len(group.by_method[name]) for name in method_order(group)}
     sentences = []
     if counts:
         full = sorted({n for name, n in counts.items() if not is_provisional(group, name)})
@@ -92,7 +94,9 @@ def notes(group: TaskRecords) -> str:
         few = ", ".join(f"{name} ({n})" for name, n in counts.items() if is_provisional(group, name))
         sentences += [f"{seeds} seeds."] if seeds else []
         sentences += [f"Provisional, with their numbers of seeds: {escaped(few)}."] if few else []
-    warned = sorted({record.method.name for record in group.finished if record.warnings})
+    if len(counts) > len(drawn_methods(group)):
+        sentences.append(f"Figures with lines show the {len(drawn_methods(group))} best methods.")
+    warned = [name for name, records in group.by_method.items() if any(record.warnings for record in records)]
     sentences += [f"With warnings, which stand on the task's page: {escaped(', '.join(warned))}."] if warned else []
     sentences += [f"OOD set: {escaped(name)}." for name in group.ood_sets()[:1]]
     if group.has("robust/linf"):

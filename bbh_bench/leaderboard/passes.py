@@ -1,6 +1,6 @@
 """The board's table of forward and backward passes per image, by attack."""
 
-from statistics import mean
+from statistics import fmean
 
 from bbh_bench.leaderboard.page import Block
 from bbh_bench.leaderboard.rendering import DASH, Table, escaped, paragraph
@@ -29,11 +29,11 @@ def passes_table(group: TaskRecords) -> list[Block]:
 
 
 def _cell(group: TaskRecords, method: str, attack: str) -> str:
-    costs = [record.cost for record in group.finished if record.method.name == method]
+    costs = [record.cost for record in group.by_method[method]]
     counted = [cost for cost in costs if f"{PREFIX}{attack}{FORWARD}" in cost]
     if not counted:
         return DASH
     forward, backward = (
-        mean(cost.get(f"{PREFIX}{attack}{kind}", 0.0) for cost in counted) for kind in (FORWARD, BACKWARD)
+        fmean(cost.get(f"{PREFIX}{attack}{kind}", 0.0) for cost in counted) for kind in (FORWARD, BACKWARD)
     )
     return f"{forward:,.0f} + {backward:,.0f}"

@@ -69,8 +69,8 @@ def score_table(
     are bounds have a sign; neither are candidates for the best. ``texts`` are further columns: by heading, a text for each
     method.
     """
-    seeds = {name: sum(record.method.name == name for record in group.finished) for name in method_order(group)}
-    failed = {record.method.name: "failed" for record in group.failed if record.method.name not in seeds}
+    seeds = {name: len(group.by_method[name]) for name in method_order(group)}
+    failed = {name: "failed" for name in group.failed_by_method if name not in seeds}
     cells = {name: [_seeds(group, name, n)] for name, n in seeds.items()} | {
         name: [text] for name, text in failed.items()
     }
@@ -99,7 +99,7 @@ def column_texts(group: TaskRecords, column: Column, text: ValueText) -> dict[st
 
 
 def _seeds(group: TaskRecords, method: str, finished: int) -> str:
-    failed = sum(record.method.name == method for record in group.failed)
+    failed = len(group.failed_by_method.get(method, []))
     return f"{finished} ({failed} failed)" if failed else str(finished)
 
 

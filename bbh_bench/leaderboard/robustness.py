@@ -1,7 +1,7 @@
 """The board's part on attacks: worst cases, each attack, and the attack of the paper compared with stronger ones."""
 
 from collections.abc import Callable, Mapping, Sequence
-from statistics import mean
+from statistics import fmean
 from typing import Any
 
 from bbh_bench.leaderboard.audit import audit_section
@@ -93,7 +93,7 @@ def _known_and_fresh(curves: list[Curve], k: int) -> str:
     both = [curve for curve in curves if KNOWN in curve]
     if not both:
         return DASH
-    known, fresh = (100 * mean(curve[column][k] for curve in both) for column in (KNOWN, "accuracy"))
+    known, fresh = (100 * fmean(curve[column][k] for curve in both) for column in (KNOWN, "accuracy"))
     return f"{known:.1f} / {fresh:.1f} ({fresh - known:.1f})"
 
 
@@ -119,7 +119,7 @@ def _scores_by_attack(group: TaskRecords, names: Sequence[str]) -> list[Block]:
 
 def _accuracy_with_interval(curves: list[Curve], k: int) -> str:
     accuracy, low, high = (
-        100 * mean(curve[column][k] for curve in curves) for column in ("accuracy", "accuracy_low", "accuracy_high")
+        100 * fmean(curve[column][k] for curve in curves) for column in ("accuracy", "accuracy_low", "accuracy_high")
     )
     return f"{accuracy:.1f} [{low:.0f}, {high:.0f}]"
 
@@ -169,7 +169,7 @@ def _curve_table(
 def _mean(curves: list[Curve], column: str, k: int, factor: float = 1, digits: int = 1) -> str:
     if column not in curves[0]:
         return DASH
-    return f"{factor * mean(curve[column][k] for curve in curves):.{digits}f}"
+    return f"{factor * fmean(curve[column][k] for curve in curves):.{digits}f}"
 
 
 def _settings(group: TaskRecords, name: str) -> str:
@@ -226,4 +226,4 @@ def _at(curves: list[Curve], epsilon: float, column: str, factor: float, digits:
         for curve in curves
         if epsilon in curve["epsilon"] and column in curve
     ]
-    return f"{factor * mean(values):.{digits}f}" if values else DASH
+    return f"{factor * fmean(values):.{digits}f}" if values else DASH

@@ -12,11 +12,9 @@ from bbh_bench.leaderboard.tables import Column, ColumnValues, TaskRecords, Valu
 def method_order(group: TaskRecords) -> list[str]:
     """Methods with finished records by the mean of the task's headline score, best first."""
     headline = group.task.headline
-    scores: dict[str, list[float]] = {}
-    for record in sorted(group.finished, key=lambda record: record.method.name):
-        scores.setdefault(record.method.name, []).append(record.scores[headline])
     sign = -1 if group.direction(headline) == "higher" else 1
-    return sorted(scores, key=lambda name: sign * fmean(scores[name]))
+    means = {name: sign * fmean(each.scores[headline] for each in own) for name, own in group.by_method.items()}
+    return sorted(means, key=lambda name: means[name])
 
 
 def statistics(group: TaskRecords, column: Column) -> pd.DataFrame:
@@ -40,11 +38,10 @@ def _column_values(group: TaskRecords, column: Column) -> ColumnValues:
     pairs = comparison(group, column)
     best = pairs.best() if pairs else None
     ranks = pairs.ranks() if pairs and len(pairs.methods) > 1 else {}
-    by_method: dict[str, list[float]] = {}
-    for record in group.finished:
-        value = column.value(record)
-        if not math.isnan(value):
-            by_method.setdefault(record.method.name, []).append(value)
+    known = {
+        name: [value for value in map(column.value, records) if not math.isnan(value)]
+        for name, records in group.by_method.items()
+    }
     values = {
         name: Value(
             fmean(own),
@@ -54,7 +51,8 @@ def _column_values(group: TaskRecords, column: Column) -> ColumnValues:
             struck_out=column.depends_on_audit and bool(group.failed_checks(name)),
             bound=column.may_be_bound and group.only_bounds(name),
         )
-        for name, own in sorted(by_method.items())
+        for name, own in known.items()
+        if own
     }
     return ColumnValues(column, values, ranks)
 
@@ -68,14 +66,14 @@ def comparison(group: TaskRecords, column: Column) -> Comparison | None:
     if column.direction == "neither":
         return None
     scores: dict[str, dict[int, float]] = {}
-    for record in group.finished:
-        name, value = record.method.name, column.value(record)
+    for name, records in group.by_method.items():
         distrusted = column.depends_on_audit and group.failed_checks(name)
-        if not math.isnan(value) and not distrusted and not (column.may_be_bound and group.only_bounds(name)):
-            scores.setdefault(name, {})[record.seed] = value
+        if not distrusted and not (column.may_be_bound and group.only_bounds(name)):
+            known = {record.seed: column.value(record) for record in records}
+            scores[name] = {seed: value for seed, value in known.items() if not math.isnan(value)}
     return compare(scores, column.direction, group.images.get(column.name))
 
 
 def is_provisional(group: TaskRecords, method: str) -> bool:
     """Whether a method has too few seeds for a rank."""
-    return sum(record.method.name == method for record in group.finished) < FEWEST_SEEDS
+    return len(group.by_method.get(method, [])) < FEWEST_SEEDS

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from bbh_bench.leaderboard.columns import RELATIVE_FIT_COST
-from bbh_bench.leaderboard.drawing import few_ticks, line, new_figure, plain_logarithmic_ticks, png
+from bbh_bench.leaderboard.drawing import drawn_methods, few_ticks, line, new_figure, plain_logarithmic_ticks, png
 from bbh_bench.leaderboard.rendering import score_column
-from bbh_bench.leaderboard.statistics import method_order, statistics
+from bbh_bench.leaderboard.statistics import statistics
 from bbh_bench.leaderboard.tables import TaskRecords
 
 ROBUST = "robust/linf"
@@ -39,7 +39,7 @@ def _costs(axis: Any, group: TaskRecords, styles: Mapping[str, dict[str, Any]]) 
     """A point for each method: relative cost, and NLL with its interval."""
     nll = statistics(group, score_column(group, "NLL", "test/nll"))
     costs = statistics(group, RELATIVE_FIT_COST)
-    for name in method_order(group):
+    for name in drawn_methods(group):
         if name in nll.index and name in costs.index:
             y, half = (float(nll[key].loc[name]) for key in ("mean", "half"))
             cost = max(float(costs["mean"].loc[name]), 1e-3)
@@ -59,6 +59,6 @@ def _costs(axis: Any, group: TaskRecords, styles: Mapping[str, dict[str, Any]]) 
 
 def _curves(axis: Any, group: TaskRecords, styles: Mapping[str, dict[str, Any]], name: str, quantity: str) -> None:
     few_ticks(axis.xaxis)
-    for method in sorted(method_order(group), key=list(styles).index):
+    for method in sorted(drawn_methods(group), key=list(styles).index):
         style = styles[method] | {"linestyle": "--" if group.failed_checks(method) else "-", "markersize": 4}
         line(axis, group.curves(name, method), quantity, style, method)

@@ -122,32 +122,45 @@ class TaskRecords:
         """Records with scores."""
         return [record for record in self.records if record.finished]
 
-    @property
+    @cached_property
     def failed(self) -> list[Record]:
         """Records of failed cells."""
         return [record for record in self.records if not record.finished]
 
+    @cached_property
+    def by_method(self) -> dict[str, list[Record]]:
+        """The finished records of each method that has any, in alphabetical order of the methods."""
+        return _by_method(self.finished)
+
+    @cached_property
+    def failed_by_method(self) -> dict[str, list[Record]]:
+        """The records of failed cells of each method that has any."""
+        return _by_method(self.failed)
+
+    @cached_property
+    def _score_names(self) -> list[str]:
+        return list(dict.fromkeys(name for record in self.finished for name in record.scores))
+
+    @cached_property
+    def _curve_names(self) -> list[str]:
+        return list(dict.fromkeys(name for record in self.finished for name in record.curves))
+
     def has(self, name: str) -> bool:
         """Whether any record has a score or a curve of this name."""
-        return any(name in record.scores or name in record.curves for record in self.finished)
+        return name in self._score_names or name in self._curve_names
 
     def score_names(self, prefix: str = "") -> list[str]:
         """Names of the scores that start with ``prefix``, in the order of the records."""
-        names = [name for record in self.finished for name in record.scores if name.startswith(prefix)]
-        return list(dict.fromkeys(names))
+        return [name for name in self._score_names if name.startswith(prefix)]
 
     def curve_names(self, prefix: str) -> list[str]:
         """Names of the curves that start with ``prefix``, in the order of the records."""
-        names = [name for record in self.finished for name in record.curves if name.startswith(prefix)]
-        return list(dict.fromkeys(names))
+        return [name for name in self._curve_names if name.startswith(prefix)]
 
     def curves(self, name: str, method: str | None = None) -> list[Curve]:
         """The curves of this name, of one method or of all methods."""
-        return [
-            record.curves[name]
-            for record in self.finished
-            if name in record.curves and method in (None, record.method.name)
-        ]
+        records = self.finished if method is None else self.by_method.get(method, [])
+        return [record.curves[name] for record in records if name in record.curves]
 
     def ood_sets(self) -> list[str]:
         """Names of the out-of-distribution sets."""
@@ -167,7 +180,11 @@ class TaskRecords:
 
     def only_bounds(self, method: str) -> bool:
         """Whether a record of the method lacks the white-box attacks that its task has, since there were no gradients."""
-        return any(_without_white_box(record) for record in self.finished if record.method.name == method)
+        return method in self._only_bounds
+
+    @cached_property
+    def _only_bounds(self) -> set[str]:
+        return {name for name, records in self.by_method.items() if any(map(_without_white_box, records))}
 
     def shifts(self) -> tuple[list[str], list[str]]:
         """Names of the shifts of many images, and of those of a single image, which have class probabilities."""
@@ -192,6 +209,14 @@ class TaskRecords:
         """Which values of a score are better."""
         directions = (record.directions for record in self.finished if score in record.scores)
         return next((known.get(score.rpartition("/")[2], "neither") for known in directions), "neither")
+
+
+def _by_method(records: Sequence[Record]) -> dict[str, list[Record]]:
+    names = sorted({record.method.name for record in records})
+    grouped: dict[str, list[Record]] = {name: [] for name in names}
+    for record in records:
+        grouped[record.method.name].append(record)
+    return grouped
 
 
 def task_stem(name: str, version: int, fingerprint: str) -> str:

@@ -1,6 +1,6 @@
 """The board's part on attacks on the uncertainty: OOD detection where OOD images look certain and test images uncertain."""
 
-from statistics import mean
+from statistics import fmean
 
 from bbh_bench.leaderboard.columns import uncertainty_columns
 from bbh_bench.leaderboard.page import Block, figure
@@ -61,7 +61,7 @@ def _table(group: TaskRecords, name: str, column: str) -> Table:
 
 
 def _cell(curves: list[Curve], column: str, k: int) -> str:
-    values = [100 * mean(curve[f"{column}_{which}"][k] for curve in curves) for which in ATTACKED_SETS]
+    values = [100 * fmean(curve[f"{column}_{which}"][k] for curve in curves) for which in ATTACKED_SETS]
     if curves[0]["epsilon"][k] == 0:
         return f"{values[0]:.1f}"  # without perturbation the three are the same
     return " / ".join(f"{value:.1f}" for value in values)

@@ -14,7 +14,7 @@ def verdict(group: TaskRecords) -> str:
     if clauses:
         text = "; ".join(clauses)
         return f"{text[0].upper()}{text[1:]}."
-    if len({record.method.name for record in group.finished}) < 2:
+    if len(group.by_method) < 2:
         return ""
     return "No verdict: that needs two methods with three seeds each."
 

@@ -9,7 +9,7 @@ import math
 import os
 import stat
 import zipfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,21 +77,27 @@ def _check_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
 
 def check_values(record: "Record") -> None:
     """Raise ``ValueError`` for a value of a record that no table could show."""
-    for name, text in _texts(record):
+    for name, texts in _texts(record):
         longest = LONGEST_TRACEBACK if name == "error" else LONGEST_TEXT
-        if len(text) > longest:
-            raise ValueError(f"a text of its {name} has {len(text):,} characters; at most {longest:,} are read")
+        length = max(map(len, texts), default=0)
+        if length > longest:
+            raise ValueError(f"a text of its {name} has {length:,} characters; at most {longest:,} are read")
         try:
-            text.encode()
+            "\n".join(texts).encode()
         except UnicodeEncodeError:
             raise ValueError(f"a text of its {name} has half of a surrogate pair") from None
-    numbers = [*record.scores.items(), *record.cost.items()]
-    numbers += [(name, value) for name, curve in record.curves.items() for column in curve.values() for value in column]
-    for name, value in numbers:
-        if not abs(value) <= LARGEST_NUMBER:
-            raise ValueError(f"the value {name} is not finite, or too large")
+    columns = {name: [value] for name, value in [*record.scores.items(), *record.cost.items()]}
+    _check_numbers(columns)
+    for name, curve in record.curves.items():
+        _check_numbers({f"{name}/{column}": values for column, values in curve.items()})
     for attack in record.task.attacks:
         _check_attack(attack)
+
+
+def _check_numbers(columns: Mapping[str, list[float]]) -> None:
+    for name, values in columns.items():
+        if not sum(map(abs, values)) <= LARGEST_NUMBER:  # one sum, because a board reads millions of values
+            raise ValueError(f"a value of {name} is not finite, or too large")
 
 
 def _check_attack(attack: dict[str, Any]) -> None:
@@ -103,42 +109,44 @@ def _check_attack(attack: dict[str, Any]) -> None:
         raise ValueError(f"the description of an attack lacks or changes: {', '.join(wrong)}")
 
 
-def _texts(record: "Record") -> Iterator[tuple[str, str]]:
-    """Every text of a record but the names of scores, curves and costs, which are names of columns below."""
+def _texts(record: "Record") -> list[tuple[str, list[str]]]:
+    """Every text of a record, by section; of curves, only their names, since those of their columns are checked by readers."""
     task, method, error = record.task, record.method, record.error
-    yield from (("task", text) for text in (task.name, task.kind, task.title, task.headline, task.fingerprint))
-    yield from (("task", text) for text in _nested([task.attacks, task.threat_model]))
-    yield from (("method", text) for text in _nested([method.name, method.description, method.hyperparameters]))
-    yield from (
-        ("method", text) for text in _nested([method.package.name, method.package.version, method.package.commit])
-    )
-    yield from (("scores", text) for text in (*record.scores, *record.curves, *record.cost, *record.audit))
-    yield from (("warnings", text) for text in record.warnings)
+    package = method.package
+    sections = [
+        ("task", [task.name, task.kind, task.title, task.headline, task.fingerprint]),
+        ("task", _nested([task.attacks, task.threat_model])),
+        ("method", _nested([method.name, method.description, method.hyperparameters])),
+        ("method", _nested([package.name, package.version, package.commit])),
+        ("scores", [*record.scores, *record.curves, *record.cost, *record.audit]),
+        ("warnings", record.warnings),
+    ]
     run: Provenance | None = record.provenance
     while run is not None:
         machine = run.hardware
-        yield from (
-            ("provenance", text) for text in _nested([run.packages, run.python, run.commit, run.command, run.device])
-        )
-        yield from (
-            ("provenance", text)
-            for text in _nested([run.started, machine.processor, machine.accelerator, machine.system])
-        )
+        texts = [run.packages, run.python, run.commit, run.command, run.device, run.started]
+        sections.append(("provenance", _nested([*texts, machine.processor, machine.accelerator, machine.system])))
         run = run.fit
     if error is not None:
-        yield from (("error", text) for text in (error.type, error.message, error.location, error.traceback))
+        sections.append(("error", [error.type, error.message, error.location, error.traceback]))
+    return sections
 
 
-def _nested(value: Any, depth: int = 0) -> Iterator[str]:
+def _nested(value: Any) -> list[str]:
     """The texts in nested JSON values. Raises ``ValueError`` for deeper nesting than is read."""
-    if depth > DEEPEST:
-        raise ValueError(f"its settings are nested in more than {DEEPEST} levels")
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        yield from value
-        for each in value.values():
-            yield from _nested(each, depth + 1)
-    elif isinstance(value, list):
-        for each in value:
-            yield from _nested(each, depth + 1)
+    texts: list[str] = []
+    level: list[Any] = [value]
+    for _ in range(DEEPEST + 1):
+        below: list[Any] = []
+        for each in level:
+            if type(each) is str:
+                texts.append(each)
+            elif type(each) is dict:
+                texts += each
+                below += each.values()
+            elif type(each) is list:
+                below += each
+        if not below:
+            return texts
+        level = below
+    raise ValueError(f"its settings are nested in more than {DEEPEST} levels")

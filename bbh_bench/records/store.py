@@ -4,11 +4,12 @@ The JSON file of a record is what counts: it names the file of its arrays, which
 overwrite those of a record: an interruption at any moment leaves the old record with its arrays, or the new one with its own.
 """
 
+import gc
 import hashlib
 import io
 import zlib
-from collections.abc import Collection, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -176,17 +177,30 @@ class Store:
 def readable_records(files: Iterable[Path], root: Path | None = None) -> tuple[list[Record], list[str]]:
     """The records of files, and a sentence about each file that is none, or is not where it belongs in ``root``."""
     records, unreadable = [], []
-    for file in files:
-        try:
-            record = Record.read(file)
-        except RecordError as error:
-            unreadable.append(str(error))
-            continue
-        if root is not None and record.path != file.relative_to(root):
-            unreadable.append(f"The record '{file}' says that it is '{record.path}'; move it there, or delete it.")
-        else:
-            records.append(record)
+    with collector_paused():
+        for file in files:
+            try:
+                record = Record.read(file)
+            except RecordError as error:
+                unreadable.append(str(error))
+                continue
+            if root is not None and record.path != file.relative_to(root):
+                unreadable.append(f"The record '{file}' says that it is '{record.path}'; move it there, or delete it.")
+            else:
+                records.append(record)
     return records, unreadable
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Records are many objects that live long and have no cycles: looking for cycles among them takes as long as reading."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _with_arrays(record: Record, content: bytes, target: Path, files: Together) -> Record:

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from bbh_bench.leaderboard.distributions import distributions
-from bbh_bench.leaderboard.drawing import style_numbers
+from bbh_bench.leaderboard.drawing import drawn_methods, style_numbers
 from bbh_bench.leaderboard.explanations import EXPLANATIONS
 from bbh_bench.leaderboard.glossary import GLOSSARY
 from bbh_bench.leaderboard.images import ReadArrays
@@ -18,6 +18,7 @@ from bbh_bench.leaderboard.model import Row, Section, TaskModel
 from bbh_bench.leaderboard.overview import notes
 from bbh_bench.leaderboard.site import markup
 from bbh_bench.leaderboard.site.charts import task_figures
+from bbh_bench.leaderboard.site.markup import as_script
 from bbh_bench.leaderboard.site.overview_charts import (
     calibration_figure,
     rank_figure,
@@ -29,7 +30,6 @@ from bbh_bench.leaderboard.site.panels import Style
 from bbh_bench.leaderboard.site.record_page import record_page
 from bbh_bench.leaderboard.site.score_table import ScoreTable, score_table
 from bbh_bench.leaderboard.site.strengths import sentence, strengths
-from bbh_bench.leaderboard.statistics import method_order
 from bbh_bench.leaderboard.tables import TaskRecords, file_stem
 from bbh_bench.leaderboard.task_page import task_page
 from bbh_bench.records.record import Record
@@ -89,7 +89,7 @@ class Site:
         figures = [
             rank_figure(model, self.style),
             trade_off_figure(group, model, self.style),
-            calibration_figure(known, method_order(group), self.style),
+            calibration_figure(known, drawn_methods(group), self.style),
             reproduction_figure(group, self.style),
         ]
         blocks = markup.page(task_page(group)[FIRST_BLOCKS:], task_figures(group, self.style))
@@ -108,6 +108,10 @@ class Site:
             contents=contents,
             records=[_listed(record, model) for record in group.records],
         )
+
+    def method_names(self) -> list[str]:
+        """Names of all methods."""
+        return sorted({row.method for model in self.models for row in model.rows})
 
     def method(self, name: str) -> tuple[str, bytes]:
         """A method on every task that has it."""
@@ -143,6 +147,7 @@ class Site:
             "record.html",
             f"{record.method.name} on {record.task.name}, seed {record.seed}",
             page=record_page(record),
+            curves=as_script(record.curves) if record.curves else "",
             stem=model.stem,
             method=record.method.name,
             method_stem=file_stem(record.method.name),
@@ -169,7 +174,7 @@ class Site:
             root="../" * path.count("/"),
             navigation=self._navigation,
             charts=charts,
-            explanations=Markup(_script(EXPLANATIONS)),
+            explanations="" if template == "record.html" else as_script(EXPLANATIONS),
             **values,
         )
         return path, text.encode(errors="replace")
@@ -200,8 +205,3 @@ def _listed(record: Record, model: TaskModel) -> dict[str, Any]:
 
 def _record_link(model: TaskModel, method: str, seed: int) -> str:
     return f"records/{model.stem}/{file_stem(method)}-seed{seed}.html"
-
-
-def _script(value: Any) -> str:
-    """JSON that may stand in a script element."""
-    return json.dumps(value, ensure_ascii=False).replace("<", "\\u003c")

@@ -7,11 +7,11 @@ import numpy as np
 from markupsafe import Markup
 
 from bbh_bench.leaderboard.comparison import half_width
+from bbh_bench.leaderboard.drawing import drawn_methods
 from bbh_bench.leaderboard.figures import QUANTITIES, has_fits
 from bbh_bench.leaderboard.robustness import FIGURE as ATTACKS_CAPTION
 from bbh_bench.leaderboard.site.panels import Panel, Point, Style, figure, lines
 from bbh_bench.leaderboard.site.single import fit_panel, image_panel
-from bbh_bench.leaderboard.statistics import method_order
 from bbh_bench.leaderboard.tables import ATTACKED_SETS, Curve, TaskRecords
 from bbh_bench.leaderboard.task_page import FITS, SHIFTS, SINGLE_IMAGES
 from bbh_bench.leaderboard.uncertainty import FIGURE as UNCERTAINTY_CAPTION
@@ -33,7 +33,7 @@ def curve_points(group: TaskRecords, name: str, quantity: str) -> list[Point]:
     """A point for each method and value on the horizontal axis: mean over seeds, and the band of its interval."""
     return [
         point | {"method": method, "dashed": bool(group.failed_checks(method))}
-        for method in method_order(group)
+        for method in drawn_methods(group)
         for point in _points(group.curves(name, method), quantity)
     ]
 
@@ -71,7 +71,7 @@ def _line_figure(
         points = curve_points(group, name, quantity)
         if points:
             panels.append(Panel(title, lines(points, _methods(points), style, titles, domain)))
-    methods = method_order(group)
+    methods = drawn_methods(group)
     return figure(panels, caption, style.legend(methods, filter(group.failed_checks, methods)))
 
 
@@ -124,4 +124,4 @@ def _single_images(group: TaskRecords) -> Markup:
 
 def _first_records(group: TaskRecords) -> list[Record]:
     """The record of the lowest seed of each method."""
-    return [next(r for r in group.finished if r.method.name == method) for method in method_order(group)]
+    return [group.by_method[method][0] for method in drawn_methods(group)]

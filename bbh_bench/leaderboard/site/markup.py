@@ -2,7 +2,9 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any
 
+import msgspec
 from markdown_it import MarkdownIt
 from markupsafe import Markup, escape
 
@@ -13,6 +15,11 @@ PARSER = MarkdownIt("commonmark", {"html": False}).enable("strikethrough").disab
 """Only emphasis, code, lists and headings: texts from outside can neither link nor load anything."""
 PLAIN = frozenset("\\`*_~[]()<>&#!")
 """A text without these characters means the same in markdown and as plain text."""
+
+
+def as_script(value: Any) -> Markup:
+    """JSON that may stand in a script element: no tag can begin in it."""
+    return Markup(msgspec.json.encode(value).decode().replace("<", "\\u003c"))
 
 
 def inline(text: str) -> Markup:

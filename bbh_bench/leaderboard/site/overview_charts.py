@@ -7,6 +7,7 @@ from markupsafe import Markup
 
 from bbh_bench.leaderboard.columns import RELATIVE_FIT_COST
 from bbh_bench.leaderboard.distributions import POINTS, Distributions
+from bbh_bench.leaderboard.drawing import drawn_methods
 from bbh_bench.leaderboard.model import TaskModel
 from bbh_bench.leaderboard.pareto import pareto_front
 from bbh_bench.leaderboard.reproduction import paper_points
@@ -39,7 +40,7 @@ PAPER = "Hollow: the one run of the paper. Filled: ours, with 95 % t intervals o
 
 def summary_figure(group: TaskRecords, model: TaskModel, style: Style) -> Markup:
     """What the first page shows of a classification."""
-    methods = method_order(group)
+    methods = drawn_methods(group)
     panels = _trade_off(model, style, RELATIVE_FIT_COST.name, "test/nll", None)
     worst = curve_points(group, "robust/linf", "accuracy")
     if worst:
@@ -48,7 +49,7 @@ def summary_figure(group: TaskRecords, model: TaskModel, style: Style) -> Markup
         points = curve_points(group, f"uncertainty/{name}", "auroc_both")
         titles = ("ε (L∞)", f"AUROC, {name}")
         panels.append(Panel("OOD detection under attack", lines(points, methods, style, titles, (0, 1))))
-    return figure(panels, SUMMARY, style.legend(methods, filter(group.failed_checks, methods)))
+    return figure(panels, SUMMARY, style.legend(method_order(group), filter(group.failed_checks, methods)))
 
 
 def rank_figure(model: TaskModel, style: Style) -> Markup:

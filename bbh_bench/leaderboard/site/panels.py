@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 from markupsafe import Markup
+
+from bbh_bench.leaderboard.site.markup import as_script
 
 Spec = dict[str, Any]
 """A Vega-Lite specification. ``palette:<k>`` and ``theme:ink`` stand for colours of the theme."""
@@ -78,10 +79,9 @@ def figure(panels: Sequence[Panel], caption: str, legend: Markup = Markup("")) -
 
 
 def _panel(panel: Panel) -> Markup:
-    text = msgspec.json.encode(_rounded(panel.spec)).decode().replace("<", "\\u003c")
     return Markup(
         "<div class='panel'><h3>{}</h3><div class='chart'></div><script type='application/json'>{}</script></div>"
-    ).format(panel.title, Markup(text))
+    ).format(panel.title, as_script(_rounded(panel.spec)))
 
 
 def _rounded(value: Any) -> Any:

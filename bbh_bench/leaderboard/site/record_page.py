@@ -1,7 +1,6 @@
 """What the page of a record shows, and the one command that makes the record again."""
 
 import shlex
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bbh_bench.leaderboard.record_page import origin_rows, settings_rows
@@ -26,8 +25,8 @@ class RecordPage:
     checks: list[tuple[str, str, str, str]]
     """Name, verdict, value with its limit, description."""
     costs: list[tuple[str, str]]
-    curves: dict[str, list[list[str]]]
-    """Rows of each curve, the first one of headings."""
+    curves: dict[str, dict[str, list[float]]]
+    """Scripts show them: as text they would be most of the page."""
     warnings: list[str]
     error: str
     traceback: str
@@ -56,7 +55,7 @@ def record_page(record: Record) -> RecordPage:
             for name, check in record.audit.items()
         ],
         costs=[(name, f"{value:.6g}") for name, value in record.cost.items()],
-        curves={name: list(_rows(curve)) for name, curve in record.curves.items()},
+        curves=record.curves,
         warnings=record.warnings,
         error=f"{error.type}{where}: {error.message}" if error else "",
         traceback=error.traceback if error else "",
@@ -66,12 +65,6 @@ def record_page(record: Record) -> RecordPage:
 def _better(record: Record, score: str) -> str:
     direction = record.directions.get(score.rpartition("/")[2], "neither")
     return "" if direction == "neither" else f"{direction} is better"
-
-
-def _rows(curve: dict[str, list[float]]) -> Iterator[list[str]]:
-    yield list(curve)
-    for values in zip(*curve.values(), strict=True):
-        yield [f"{value:.4g}" for value in values]
 
 
 def commands(record: Record) -> list[str]:

@@ -176,8 +176,37 @@ function makeThemeButton() {
   name();
 }
 
+function element(name, attributes, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.append(...children);
+  return made;
+}
+
+function curveTable(name, curve) {
+  const columns = Object.keys(curve), rows = curve[columns[0]].map((_, k) => columns.map((column) => curve[column][k]));
+  const number = (value) => element("td", { "data-value": value }, String(Number(value.toPrecision(5))));
+  const head = element("thead", {}, element("tr", {}, ...columns.map((text) => element("th", { scope: "col" }, text))));
+  const body = element("tbody", {}, ...rows.map((row) => element("tr", {}, ...row.map(number))));
+  const table = element("table", { class: "sortable" }, element("caption", { class: "hidden-text" }, name), head, body);
+  makeSortable(table);
+  return element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": name }, table);
+}
+
+// The curves of a record are tables that are built where the reader opens them.
+function makeCurves() {
+  const place = document.getElementById("curves");
+  if (!place) return;
+  for (const [name, curve] of Object.entries(JSON.parse(place.nextElementSibling.textContent))) {
+    const details = element("details", {}, element("summary", {}, name));
+    details.addEventListener("toggle", () => details.append(curveTable(name, curve)), { once: true });
+    place.append(details);
+  }
+}
+
 document.querySelectorAll("table.sortable").forEach(makeSortable);
 document.querySelectorAll(".explorer").forEach(makeExplorer);
+makeCurves();
 makeTips();
 makeThemeButton();
 if (window.vegaEmbed) drawCharts();
