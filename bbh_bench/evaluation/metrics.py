@@ -100,16 +100,12 @@ OOD: Scope = "ood"
 
 @hookimpl
 def bbh_metrics() -> list[Metric]:
-    """The built-in metrics."""
+    """The built-in metrics, the newest last: in the order in which ``rescore`` adds them to a record."""
     return [
         Metric("error", LABELLED, "lower", "share of misclassified test images", error),
         Metric("nll", LABELLED, "lower", "mean negative log-likelihood of the labels, nats", nll),
-        Metric("nll_scaled", LABELLED, "lower", "NLL after temperature scaling across test halves, nats", nll_scaled),
         Metric("brier", LABELLED, "lower", "Brier score, in [0, 2]", brier),
         Metric("ece", LABELLED, "lower", "expected calibration error of the predicted class, 15 bins", ece),
-        Metric(
-            "signed_ece", LABELLED, "neither", "mean confidence minus accuracy: positive is overconfident", signed_ece
-        ),
         Metric("entropy", INPUTS, "neither", "mean predictive entropy, nats", entropy),
         Metric(
             "expected_entropy", INPUTS, "neither", "mean entropy of single networks (aleatoric), nats", expected_entropy
@@ -125,4 +121,8 @@ def bbh_metrics() -> list[Metric]:
         Metric("auroc", OOD, "higher", "area under the ROC curve of OOD detection by entropy", auroc),
         Metric("aupr", OOD, "higher", "average precision of OOD detection by entropy, OOD positive", aupr),
         Metric("fpr95", OOD, "lower", "share of test images detected as OOD when 95 % of the OOD images are", fpr95),
+        Metric("nll_scaled", LABELLED, "lower", "NLL after temperature scaling across test halves, nats", nll_scaled),
+        Metric(
+            "signed_ece", LABELLED, "neither", "mean confidence minus accuracy: positive is overconfident", signed_ece
+        ),
     ]
