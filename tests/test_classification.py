@@ -114,10 +114,15 @@ def test_labels_and_predictions_are_read_as_they_were_stored():
     "path", ["digits5/v3/map/seed0.json", "digits5/v3/bbh/seed0.json", "mnist-short/v2/map/seed0.json"]
 )
 def test_published_scores_are_computed_again(path):
-    """Names and their order are the same. The last bits of a logarithm depend on the processor."""
+    """Names and their order are the same. The last bits of a logarithm depend on the processor.
+
+    Records of a former version of a task get no metrics that came later: these are left out.
+    """
     store = Store(LEADERBOARD)
     record = store.get(Path(path))
-    scores, curves = score(store.arrays(record), bbh_metrics())
+    metrics = [metric for metric in bbh_metrics() if metric.name in record.directions]
+    assert len(metrics) >= 11
+    scores, curves = score(store.arrays(record), metrics)
 
     def without_attacks(values):
         return {name: value for name, value in values.items() if name.split("/")[0] not in OF_ATTACKS}

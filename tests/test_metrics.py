@@ -41,6 +41,26 @@ def test_ece_by_hand():
     assert metrics.ece(predicted, np.array([0, 1, 0, 0])) == pytest.approx(0.4, abs=1e-6)
 
 
+@pytest.mark.parametrize("bins", [1, 7, 15])
+def test_signed_ece_is_the_weighted_sum_of_signed_gaps_of_any_bins(sample, bins):
+    predicted, labels = sample
+    probs = predicted.probs / predicted.probs.sum(1, keepdims=True)
+    confidence, correct = probs.max(1), probs.argmax(1) == labels
+    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
+    gaps = [np.mean(bin_of == k) * (confidence - correct)[bin_of == k].mean() for k in np.unique(bin_of)]
+    value = metrics.signed_ece(predictions(probs), labels)
+    assert value == pytest.approx(sum(gaps), rel=1e-12)
+    assert value == pytest.approx(confidence.mean() - accuracy_score(labels, probs.argmax(1)), rel=1e-12)
+
+
+def test_signed_ece_agrees_with_torchmetrics_where_all_gaps_have_one_sign(sample):
+    predicted, _ = sample
+    right = predicted.log_probs.argmax(1)
+    assert metrics.signed_ece(predicted, right) == pytest.approx(-metrics.ece(predicted, right), abs=1e-6)
+    wrong = predicted.log_probs.argmin(1)
+    assert metrics.signed_ece(predicted, wrong) == pytest.approx(metrics.ece(predicted, wrong), abs=1e-6)
+
+
 def test_entropy_auc_is_the_area_under_the_empirical_distribution_function(sample):
     predicted, _ = sample
     h_max = np.log(5)

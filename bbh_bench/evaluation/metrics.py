@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from bbh_bench.api import Metric, Scope
+from bbh_bench.calibration import scaled_nll
 from bbh_bench.evaluation.detection import area_under_roc, average_precision, roc_curve
 from bbh_bench.evaluation.predictive import Predictions
 from bbh_bench.hookspecs import hookimpl
@@ -20,6 +21,11 @@ def error(predictions: Predictions, labels: np.ndarray) -> float:
 def nll(predictions: Predictions, labels: np.ndarray) -> float:
     """Mean negative log-likelihood of the label, in nats. Computed from log-probabilities, so that nothing is clipped."""
     return float(-np.mean(predictions.log_probs[np.arange(len(labels)), labels]))
+
+
+def nll_scaled(predictions: Predictions, labels: np.ndarray) -> float:
+    """Negative log-likelihood at a temperature that was fitted on other test images, in nats; see ``bbh_bench.calibration``."""
+    return scaled_nll(predictions.log_probs, labels)
 
 
 def brier(predictions: Predictions, labels: np.ndarray) -> float:
@@ -36,6 +42,15 @@ def ece(predictions: Predictions, labels: np.ndarray) -> float:
     return float(
         multiclass_calibration_error(probs, torch.from_numpy(labels.astype(np.int64)), probs.shape[1], n_bins=15)
     )
+
+
+def signed_ece(predictions: Predictions, labels: np.ndarray) -> float:
+    """Mean confidence in the predicted class minus accuracy. Positive values mean overconfident, negative underconfident.
+
+    It is the sum of ``ece`` without the absolute values of its bins, weighted by their shares, for any choice of bins. Gaps of
+    opposite signs cancel: zero does not mean calibrated.
+    """
+    return float(predictions.probs.max(axis=1).mean()) - (1 - error(predictions, labels))
 
 
 def entropy(predictions: Predictions) -> float:
@@ -85,7 +100,7 @@ OOD: Scope = "ood"
 
 @hookimpl
 def bbh_metrics() -> list[Metric]:
-    """The built-in metrics."""
+    """The built-in metrics, the newest last: in the order in which ``rescore`` adds them to a record."""
     return [
         Metric("error", LABELLED, "lower", "share of misclassified test images", error),
         Metric("nll", LABELLED, "lower", "mean negative log-likelihood of the labels, nats", nll),
@@ -106,4 +121,8 @@ def bbh_metrics() -> list[Metric]:
         Metric("auroc", OOD, "higher", "area under the ROC curve of OOD detection by entropy", auroc),
         Metric("aupr", OOD, "higher", "average precision of OOD detection by entropy, OOD positive", aupr),
         Metric("fpr95", OOD, "lower", "share of test images detected as OOD when 95 % of the OOD images are", fpr95),
+        Metric("nll_scaled", LABELLED, "lower", "NLL after temperature scaling across test halves, nats", nll_scaled),
+        Metric(
+            "signed_ece", LABELLED, "neither", "mean confidence minus accuracy: positive is overconfident", signed_ece
+        ),
     ]

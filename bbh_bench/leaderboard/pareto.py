@@ -1,21 +1,32 @@
-"""Which methods no other method dominates."""
+"""Which methods no other method beats in several scores at once."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import numpy as np
 
+from bbh_bench.records.record import Direction
 
-def pareto_front(points: Mapping[str, Sequence[float]], directions: Sequence[Literal["lower", "higher"]]) -> list[str]:
-    """The methods that no other one dominates: at least as good in every score and better in one.
 
-    ``points`` has the scores of each method, ``directions`` which values of each score are better. A method with NaN takes no
-    part. Methods with equal scores do not dominate each other.
+def pareto_front(points: Mapping[str, Sequence[float]], directions: Sequence[Direction]) -> list[str]:
+    """The methods that no other one dominates, in the order of ``points``.
+
+    ``points`` has the values of each method, ``directions`` says for each value whether ``lower`` or ``higher`` is better. One
+    method dominates another if it is at least as good in all values and better in one: equal methods are both on the front. A
+    method with a value that is not a number takes no part.
+
+    Raises ``ValueError`` if a method has not one value for each direction, or if a direction is ``neither``.
     """
+    for name, values in points.items():
+        if len(values) != len(directions):
+            raise ValueError(f"'{name}' has {len(values)} values for {len(directions)} directions.")
+    if not set(directions) <= {"lower", "higher"}:
+        raise ValueError("a score of which neither direction is better has no Pareto front.")
     signs = np.array([1.0 if direction == "lower" else -1.0 for direction in directions])
-    values = {name: signs * np.array(scores) for name, scores in points.items() if not np.isnan(scores).any()}
+    costs = {name: signs * np.array(values, dtype=float) for name, values in points.items()}
+    costs = {name: cost for name, cost in costs.items() if not np.isnan(cost).any()}
+    return [name for name, cost in costs.items() if not any(_dominates(other, cost) for other in costs.values())]
 
-    def dominated(own: np.ndarray) -> bool:
-        return any(bool((other <= own).all() and (other < own).any()) for other in values.values())
 
-    return [name for name, own in values.items() if not dominated(own)]
+def _dominates(first: np.ndarray, second: np.ndarray) -> bool:
+    """Whether costs are nowhere above others and somewhere below."""
+    return bool((first <= second).all() and (first < second).any())
