@@ -111,7 +111,7 @@ def test_labels_and_predictions_are_read_as_they_were_stored():
 
 
 @pytest.mark.parametrize(
-    "path", ["digits5/v3/map/seed0.json", "digits5/v3/bbh/seed0.json", "mnist-short/v2/map/seed0.json"]
+    "path", ["digits5/v3/map/seed0.json", "digits5/v3/bbh/seed0.json", "mnist-short/v3/map/seed0.json"]
 )
 def test_published_scores_are_computed_again(path):
     """Names and their order are the same. The last bits of a logarithm depend on the processor.

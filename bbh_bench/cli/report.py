@@ -30,9 +30,10 @@ def command(options: argparse.Namespace) -> int:
     from bbh_bench.leaderboard import SITE, render_folder
     from bbh_bench.records.store import Store
 
-    out = Path(options.out or options.records)
+    store, out = Store(Path(options.records)), Path(options.out or options.records)
+    store.require_folder()  # before one is created for the board
     with writing_to(out, "--out"):
-        page, unreadable = render_folder(Store(Path(options.records)), out)
+        page, unreadable = render_folder(store, out)
     print(f"wrote {page} and the site {out / SITE / 'index.html'}")
     return print_unreadable(unreadable)
 

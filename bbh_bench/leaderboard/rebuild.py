@@ -80,7 +80,7 @@ def _read(
 ) -> tuple[list[Record], list[str]]:
     """The records of these folders, and sentences about unreadable ones."""
     paths = [path for folder in folders for path in stamps[folder] if path.endswith(".json")]
-    return readable_records([store.root / path for path in sorted(paths)], store.root)
+    return readable_records(sorted(store.root / path for path in paths), store.root)
 
 
 def _write(

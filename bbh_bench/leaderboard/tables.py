@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
 
+from bbh_bench.leaderboard.deep_ensemble import read_curve
 from bbh_bench.leaderboard.images import ImageScores, ReadArrays, image_scores
 from bbh_bench.records.record import Check, Direction, Record, TaskInfo
 
@@ -104,6 +105,8 @@ class TaskRecords:
     records: list[Record]
     images: ImageScores = field(default_factory=dict)
     """Scores of single test images, where the predictions are at hand."""
+    ensembles: list[float] = field(default_factory=list)
+    """Temperature-scaled NLL of ensembles of 1, 2, ... of the seeds of ``map``, where the predictions are at hand."""
     computed: dict[Column, ColumnValues] = field(default_factory=dict, compare=False, repr=False)
     """Columns that ``statistics.column_values`` has computed: pages, figures and exports need the same ones."""
 
@@ -252,4 +255,6 @@ def by_task(records: Sequence[Record], read: ReadArrays | None = None) -> list[T
         return record.task.name, record.task.version, record.task.fingerprint
 
     groups = [list(group) for _, group in groupby(sorted(records, key=key), key=key)]
-    return [TaskRecords(group, image_scores(group, read) if read else {}) for group in groups]
+    if read is None:
+        return [TaskRecords(group) for group in groups]
+    return [TaskRecords(group, image_scores(group, read), read_curve(group, read)) for group in groups]

@@ -3,13 +3,17 @@
 from bbh_bench.leaderboard import figures
 from bbh_bench.leaderboard.audit import passed_checks, struck_out_reasons
 from bbh_bench.leaderboard.columns import COSTS, in_distribution_columns, main_columns, ood_columns, other_columns
+from bbh_bench.leaderboard.deep_ensemble import equivalent
+from bbh_bench.leaderboard.equivalence import equivalence_section
 from bbh_bench.leaderboard.origin import origin
 from bbh_bench.leaderboard.page import Block, figure
 from bbh_bench.leaderboard.passes import passes_table
-from bbh_bench.leaderboard.rendering import Table, escaped, paragraph, score_table
+from bbh_bench.leaderboard.rendering import Table, escaped, paragraph, score_column, score_table
 from bbh_bench.leaderboard.reproduction import CAPTION, notes, paper_tables
 from bbh_bench.leaderboard.robustness import attack_sections, averaged_over
+from bbh_bench.leaderboard.statistics import column_values
 from bbh_bench.leaderboard.tables import TaskRecords, by_task
+from bbh_bench.leaderboard.trade_off import front_sentence
 from bbh_bench.leaderboard.uncertainty import uncertainty_sections
 from bbh_bench.records.record import Record
 
@@ -51,6 +55,7 @@ def task_page(group: TaskRecords) -> list[Block]:
         main_table(group),
         *_main_caption(group),
         *struck_out_reasons(group),
+        *front_sentence(group),
     ]
     if figures.has_fits(group):
         parts += [
@@ -98,12 +103,26 @@ def _main_caption(group: TaskRecords) -> list[str]:
 
 
 def _classification_sections(group: TaskRecords) -> list[Block]:
-    parts: list[Block] = ["## In distribution", ENTROPY_UNIT, score_table(group, in_distribution_columns(group))]
+    parts: list[Block] = ["## In distribution", ENTROPY_UNIT, in_distribution_table(group)]
     for name in group.ood_sets():
         parts += [f"## OOD: {escaped(name)}", score_table(group, ood_columns(group, name))]
     if other := other_columns(group):
         parts += ["## Other scores", score_table(group, other)]
+    parts += equivalence_section(group)
     return [*parts, *attack_sections(group), *uncertainty_sections(group), *_shifts(group), *_reproduction(group)]
+
+
+def in_distribution_table(group: TaskRecords) -> Table:
+    """Scores on the test set, and what number of networks an ensemble needs for the same likelihood."""
+    texts = {}
+    column = score_column(group, "", "test/nll_scaled")
+    for name, value in column_values(group, column).values.items():
+        half = value.half or 0.0
+        ends = [equivalent(group.ensembles, value.mean + side * half) for side in (0, 1, -1)]
+        if None not in ends:
+            texts[name] = f"{ends[0]} [{ends[1]}, {ends[2]}]" if half else f"{ends[0]}"
+    columns = in_distribution_columns(group)
+    return score_table(group, columns, {"deep-ensemble equivalent": texts} if texts else None)
 
 
 def _shifts(group: TaskRecords) -> list[Block]:

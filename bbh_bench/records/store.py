@@ -43,11 +43,15 @@ class Store:
 
         Raises ``RecordError`` if there is no folder.
         """
-        if not self.root.is_dir():
-            raise RecordError(f"There is no folder '{self.root}' to read records from; `bbh-bench run` makes records.")
+        self.require_folder()
         files = sorted(self.root.rglob("seed*.json"))
         hidden = {file for file in files if any(part.startswith(".") for part in file.relative_to(self.root).parts)}
         return readable_records([file for file in files if file not in hidden], self.root)
+
+    def require_folder(self) -> None:
+        """Raise ``RecordError`` if there is no folder."""
+        if not self.root.is_dir():
+            raise RecordError(f"There is no folder '{self.root}' to read records from; `bbh-bench run` makes records.")
 
     def some_readable(self) -> tuple[list[Record], list[str]]:
         """``readable``; raises ``RecordError`` if no record can be read."""

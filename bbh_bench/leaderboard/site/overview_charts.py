@@ -1,7 +1,6 @@
 """Figures about whole methods: ranks, trade-offs, calibration, entropies, and what the paper reports."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 from markupsafe import Markup
 
@@ -9,12 +8,12 @@ from bbh_bench.leaderboard.columns import RELATIVE_FIT_COST
 from bbh_bench.leaderboard.distributions import POINTS, Distributions
 from bbh_bench.leaderboard.drawing import drawn_methods
 from bbh_bench.leaderboard.model import TaskModel
-from bbh_bench.leaderboard.pareto import pareto_front
 from bbh_bench.leaderboard.reproduction import paper_points
 from bbh_bench.leaderboard.site.charts import curve_points
 from bbh_bench.leaderboard.site.panels import Panel, Point, Spec, Style, figure, intervals, lines, scatter
 from bbh_bench.leaderboard.statistics import method_order
 from bbh_bench.leaderboard.tables import ColumnValues, TaskRecords
+from bbh_bench.leaderboard.trade_off import front, subjects, trade_off_columns
 
 CHEAPEST = 1e-3
 """Relative cost that is drawn for a fit without any cost: the axis is logarithmic."""
@@ -79,34 +78,16 @@ def rank_figure(model: TaskModel, style: Style) -> Markup:
 
 def trade_off_figure(group: TaskRecords, model: TaskModel, style: Style) -> Markup:
     """Two panels of four scores that no method is best in all of: error, OOD AUROC, robust accuracy, relative cost."""
-    ood = [f"ood/{name}/auroc" for name in group.ood_sets()[:1]]
-    robust = group.score_names("robust/linf/accuracy@")[:1]
-    columns = [_column(model, name) for name in ("test/error", *ood, *robust, RELATIVE_FIT_COST.name)]
-    chosen = [column for column in columns if column is not None]
-    if len(chosen) < 4:
+    columns = trade_off_columns(group)
+    if not columns:
         return Markup("")
-    front = front_of(chosen)
-    panels = _trade_off(model, style, RELATIVE_FIT_COST.name, "test/error", front)
-    panels += _trade_off(model, style, ood[0], robust[0], front)
-    names = ", ".join(column.column.subject for column in chosen)
-    return figure(panels, TRADE_OFFS.format(names), style.legend(method_order(group)))
+    error, ood, robust, cost = (column.column.name for column in columns)
+    best = front(columns)
+    panels = [*_trade_off(model, style, cost, error, best), *_trade_off(model, style, ood, robust, best)]
+    return figure(panels, TRADE_OFFS.format(subjects(columns)), style.legend(method_order(group)))
 
 
-def front_of(columns: Sequence[ColumnValues]) -> list[str]:
-    """The methods on the Pareto front of the means of these columns. Values that cannot be trusted take no part."""
-    methods = list(dict.fromkeys(name for column in columns for name in column.values))
-    directions: list[Literal["lower", "higher"]] = [
-        "higher" if column.column.direction == "higher" else "lower" for column in columns
-    ]
-    return pareto_front({name: [_mean(column, name) for column in columns] for name in methods}, directions)
-
-
-def _mean(column: ColumnValues, method: str) -> float:
-    value = column.values.get(method)
-    return float("nan") if value is None or value.struck_out or value.bound else value.mean
-
-
-def _trade_off(model: TaskModel, style: Style, x_name: str, y_name: str, front: Sequence[str] | None) -> list[Panel]:
+def _trade_off(model: TaskModel, style: Style, x_name: str, y_name: str, best: Sequence[str] | None) -> list[Panel]:
     """One panel, or none if a column is missing. Without a front every marker is filled."""
     x, y = _column(model, x_name), _column(model, y_name)
     if x is None or y is None:
@@ -115,7 +96,7 @@ def _trade_off(model: TaskModel, style: Style, x_name: str, y_name: str, front: 
     for row in model.rows:
         if row.method in x.values and row.method in y.values:
             ends = {**_ends("x", x, row.method), **_ends("y", y, row.method)}
-            points.append({"method": row.method, "front": front is None or row.method in front, **ends})
+            points.append({"method": row.method, "front": best is None or row.method in best, **ends})
     logarithmic = (x_name.startswith("cost/"), y_name.endswith("/nll") and all(point["y"] > 0 for point in points))
     titles = (x.column.subject, y.column.subject)
     methods = [point["method"] for point in points]
