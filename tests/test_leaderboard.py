@@ -9,7 +9,7 @@ import scipy.stats
 from record_factory import PROVENANCE, board, failed, record, unattacked, with_scores, with_task
 
 from bbh_bench.leaderboard import render, summary
-from bbh_bench.leaderboard.statistics import comparison, method_order, statistics
+from bbh_bench.leaderboard.statistics import column_values, comparison, method_order
 from bbh_bench.leaderboard.tables import Column, by_task
 from bbh_bench.records.record import Package
 from bbh_bench.tasks import cifar, mnist
@@ -38,11 +38,11 @@ def section(text, heading):
 
 def test_mean_and_interval_over_seeds():
     (group,) = by_task(GOOD)
-    stats = statistics(group, Column("NLL", "test/nll")).loc["good"]
-    assert stats["mean"] == pytest.approx(0.11)
+    stats = column_values(group, Column("NLL", "test/nll")).values["good"]
+    assert stats.mean == pytest.approx(0.11)
     low, high = scipy.stats.t.interval(0.95, 2, loc=0.11, scale=scipy.stats.sem([0.10, 0.11, 0.12]))
-    assert 2 * stats["half"] == pytest.approx(high - low)
-    assert stats["count"] == 3
+    assert 2 * stats.half == pytest.approx(high - low)
+    assert stats.count == 3
     assert "0.1100 ± 0.0248" in row(board(GOOD), "good")
 
 

@@ -1,10 +1,12 @@
 """The board's part on differences that matter in practice."""
 
+from collections.abc import Sequence
+
 from bbh_bench.leaderboard.columns import overview_columns
 from bbh_bench.leaderboard.page import Block
 from bbh_bench.leaderboard.practical import practical, rope
 from bbh_bench.leaderboard.rendering import DASH, Table, escaped, paragraph
-from bbh_bench.leaderboard.statistics import comparison, method_order, statistics
+from bbh_bench.leaderboard.statistics import column_values, comparison, method_order
 from bbh_bench.leaderboard.tables import Column, TaskRecords
 
 CAPTION = (
@@ -32,9 +34,8 @@ def _texts(group: TaskRecords, column: Column) -> dict[str, str]:
     pairs, region = comparison(group, column), rope(column.name)
     if pairs is None or region is None or not pairs.methods:
         return {}
-    means = statistics(group, column)["mean"]
-    reference = min(pairs.methods, key=lambda name: (-1 if pairs.better == "higher" else 1) * float(means[name]))
-    half_width = _half_width(group, column, float(means[reference]))
+    reference = _best(group, column, pairs.methods)
+    half_width = _half_width(group, column, column_values(group, column).values[reference].mean)
     texts = {reference: HERE}
     for name in pairs.methods:
         known = [{each.seed: column.value(each) for each in group.by_method[one]} for one in (name, reference)]
@@ -43,6 +44,13 @@ def _texts(group: TaskRecords, column: Column) -> dict[str, str]:
         if name != reference and found is not None:
             texts[name] = " / ".join(f"{100 * share:.0f}" for share in (found.better, found.equal, found.worse))
     return texts
+
+
+def _best(group: TaskRecords, column: Column, methods: Sequence[str]) -> str:
+    """The one of these methods with the best mean."""
+    sign = -1 if column.direction == "higher" else 1
+    values = column_values(group, column).values
+    return min(methods, key=lambda name: sign * values[name].mean)
 
 
 def _half_width(group: TaskRecords, column: Column, reference: float) -> float:
@@ -60,7 +68,7 @@ def _regions(group: TaskRecords, columns: list[Column]) -> str:
     """How large a difference may be, in words."""
     parts = []
     for column in columns:
-        best = statistics(group, column)["mean"]
-        reference = float(best.max() if column.direction == "higher" else best.min())
+        values = column_values(group, column).values
+        reference = values[_best(group, column, list(values))].mean
         parts.append(f"{escaped(column.subject)} within {_half_width(group, column, reference):.2g}")
     return ", ".join(parts)

@@ -6,10 +6,11 @@ the tasks or methods of the board, which every page shows.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import msgspec
 from bbh_bench.leaderboard import figures
 from bbh_bench.leaderboard.drawing import drawn_methods
 from bbh_bench.leaderboard.parts import FILE, SITE, Part, common_files, parts_of, task_files
+from bbh_bench.leaderboard.site import record_link
 from bbh_bench.leaderboard.tables import TaskRecords, by_task
 from bbh_bench.records.files import Together
 from bbh_bench.records.limits import read_limited
@@ -26,8 +28,8 @@ from bbh_bench.records.store import Store, collector_paused, readable_records
 
 STATE = f"{SITE}/.state.json"
 LARGEST_STATE = 2**28
-MANY = 2000
-"""Records from which figures are drawn in a second process, which takes a second to start."""
+MANY = 500
+"""Records in figures from which these are drawn in a second process, which takes a second to start."""
 Stamp = tuple[int, int]
 """Size, and time of the last change in nanoseconds, of a file."""
 
@@ -42,6 +44,8 @@ class State:
     """Of each file, by the folder of a version of a task and by its path. Folders with unreadable records are left out."""
     parts: dict[str, list[Part]] = field(default_factory=dict)
     """By folder."""
+    pictures: dict[str, str] = field(default_factory=dict)
+    """Digest of what the figures of a task show, by the stem of the task's files."""
 
     def shown(self) -> tuple[set[str], set[str]]:
         """What every page shows: the tasks and the methods of the board."""
@@ -56,7 +60,9 @@ def render_folder(store: Store, out: Path) -> tuple[Path, list[str]]:
     """
     old = _read_state(out / STATE)
     stamps = _stamps(store.root)
-    same = {folder for folder, files in stamps.items() if files == old.stamps.get(folder) and folder in old.parts}
+    same = {
+        folder for folder, files in stamps.items() if files == old.stamps.get(folder) and _are_there(old, folder, out)
+    }
     records, unreadable = _read(store, stamps.keys() - same, stamps)
     if not records and not same:
         store.some_readable()  # says what is wrong
@@ -66,13 +72,21 @@ def render_folder(store: Store, out: Path) -> tuple[Path, list[str]]:
         records, unreadable = _read(store, stamps.keys(), stamps)
         groups, kept, old = by_task(records, store.arrays), {}, State(old.code)
     with collector_paused():
-        parts = _write(groups, kept, store, out, lambda record: _changed(record, old, stamps))
-    whole = {folder for folder in stamps if not any(f"'{store.root / folder}" in sentence for sentence in unreadable)}
-    state = State(
-        old.code, {folder: stamps[folder] for folder in whole}, {folder: parts.get(folder, []) for folder in whole}
-    )
-    (out / STATE).write_bytes(msgspec.json.encode(state))
+        new = _write(groups, kept, store, out, old, stamps)
+    read = Counter(_folder(record.path) for record in records)
+    whole = {f for f in stamps if f in kept or read[f] == sum(path.endswith(".json") for path in stamps[f])}
+    state = replace(new, stamps={folder: stamps[folder] for folder in whole})
+    with Together() as together:
+        together.add(out / STATE, msgspec.json.encode(state))
     return out / FILE, unreadable
+
+
+def _are_there(state: State, folder: str, out: Path) -> bool:
+    """Whether the pages of the tasks of a folder were rendered, and nobody deleted them."""
+    parts = state.parts.get(folder, [])
+    pages = [out / f"{part.model.stem}.md" for part in parts]
+    pages += [out / SITE / "tasks" / f"{part.model.stem}.html" for part in parts]
+    return bool(parts) and all(page.exists() for page in pages)
 
 
 def _read(
@@ -88,40 +102,51 @@ def _write(
     kept: Mapping[str, list[Part]],
     store: Store,
     out: Path,
-    changed: Callable[[Record], bool],
-) -> dict[str, list[Part]]:
-    """Write all files but those of tasks that are kept, and return the parts of all tasks by folder."""
+    old: State,
+    stamps: Mapping[str, Mapping[str, Stamp]],
+) -> State:
+    """Write all files but those that did not change, and return the new state, with all stamps."""
     others = [part for parts in kept.values() for part in parts]
     parts, site = parts_of(groups, others)
     pairs = list(zip(groups, parts, strict=True))
-    with _pictures(groups, site.method_names()) as pictures, Together() as together:
+    drawn = {group.stem: _drawn(group) for group in groups if group.finished}
+    digests = {stem: _digest_of_curves(group) for stem, group in drawn.items()}
+    redrawn = [group for stem, group in drawn.items() if digests[stem] != old.pictures.get(stem)]
+    with _pictures(redrawn, site.method_names()) as pictures, Together() as together:
         for group, part in pairs:
             for path, content in task_files(group, part, site, store.arrays):
                 together.add(_with_folder(out / path), content)
-            for record in filter(changed, group.records):
-                path, content = site.record(record, part.model)
-                _with_folder(out / SITE / path).write_bytes(content)  # thousands, which can be rendered again
+            for record in group.records:
+                page = out / SITE / record_link(part.model, record.method.name, record.seed)
+                if _changed(record, old, stamps) or not page.exists():
+                    _with_folder(page).write_bytes(site.record(record, part.model)[1])  # thousands: not all or none
         for path, content in (*common_files([*parts, *others], site), *pictures().items()):
             together.add(_with_folder(out / path), content)
     by_folder = {folder: list(own) for folder, own in kept.items()}
     for group, part in pairs:
         by_folder.setdefault(_folder(group.records[0].path), []).append(part)
-    return by_folder
+    kept_pictures = {part.model.stem: old.pictures.get(part.model.stem, "") for part in others}
+    return State(old.code, {}, by_folder, kept_pictures | digests)
+
+
+def _drawn(group: TaskRecords) -> TaskRecords:
+    """The records that figures show."""
+    return TaskRecords([record for name in drawn_methods(group) for record in group.by_method[name]])
+
+
+def _digest_of_curves(group: TaskRecords) -> str:
+    shown = [(each.method.name, each.seed, each.scores, each.curves, each.audit, each.cost) for each in group.records]
+    return hashlib.sha256(msgspec.json.encode(shown)).hexdigest()
 
 
 @contextmanager
 def _pictures(groups: list[TaskRecords], methods: list[str]) -> Iterator[Callable[[], dict[str, bytes]]]:
-    """Starts to draw in a second process if there are many records; what it gives waits for the pictures."""
+    """Starts to draw in a second process if there is much to draw; what it gives waits for the pictures."""
     if sum(len(group.records) for group in groups) < MANY:
         yield lambda: figures.draw(groups, methods)
         return
-    drawn = [
-        TaskRecords([record for name in drawn_methods(group) for record in group.by_method[name]])
-        for group in groups
-        if group.finished
-    ]
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        yield pool.submit(figures.draw, drawn, methods).result
+        yield pool.submit(figures.draw, groups, methods).result
 
 
 def _shown(groups: Sequence[TaskRecords], kept: Mapping[str, list[Part]]) -> tuple[set[str], set[str]]:

@@ -57,7 +57,7 @@ class Table:
 def score_column(group: TaskRecords, heading: str, name: str, decimals: int = 3, factor: float = 1.0) -> Column:
     """A column of a score. An arrow in its heading says which values are better."""
     direction = group.direction(name)
-    return Column(heading + ARROWS[direction], name, decimals, factor, direction)
+    return Column(heading + ARROWS[direction], name, decimals, float(factor), direction)
 
 
 def score_table(

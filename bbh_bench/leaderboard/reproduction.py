@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bbh_bench.leaderboard.rendering import DASH, Table, escaped
-from bbh_bench.leaderboard.statistics import statistics
+from bbh_bench.leaderboard.statistics import column_values
 from bbh_bench.leaderboard.tables import Column, TaskRecords
 
 TEST_IMAGES = 10_000
@@ -110,15 +110,14 @@ def paper_tables(group: TaskRecords) -> Iterator[tuple[str, str, Table]]:
 
 def paper_points(group: TaskRecords) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """For a chart: title of each table, and a point for each error in %, the paper's and ours with its interval."""
-    ours = statistics(group, Column("error %", "test/error", 2, 100))
+    ours = column_values(group, Column("error %", "test/error", 2, 100)).values
     for paper in PAPER:
         if group.task.name not in paper.tasks:
             continue
         points: list[dict[str, Any]] = []
         for (_, method), (error, *_) in paper.rows.items():
-            if method in ours.index:
-                mean, half = (float(ours[key].loc[method]) for key in ("mean", "half"))
-                half = 0.0 if math.isnan(half) else half
+            if method in ours:
+                mean, half = ours[method].mean, ours[method].half or 0.0
                 points.append({"method": method, "paper": True, "x": error})
                 points.append(
                     {"method": method, "paper": False, "x": mean, "low": mean - half, "high": mean + half, "label": ""}
@@ -167,10 +166,11 @@ def _rows(
         Column(f"{paper.ood_set} entropy AUC", f"ood/{paper.ood_set}/entropy_auc", 3),
     ]
     for column, value in zip(columns, values, strict=True):
-        stats = statistics(group, column)
-        if names[1] not in stats.index:
+        known = column_values(group, column).values.get(names[1])
+        if known is None:
             continue
-        mean, half, n = (float(stats[key].loc[names[1]]) for key in ("mean", "half", "count"))
+        mean, n = known.mean, known.count
+        half = math.nan if known.half is None else known.half
         another_run = half * math.sqrt(n + 1)  # half of the interval that one more run is in; NaN for one seed
         tolerance = ROUNDING + another_run
         if column.name == "test/error":
@@ -182,4 +182,4 @@ def _rows(
         texts = [f"{value:.2f}", ours, f"{difference:+.{digits}f}", DASH, DASH]
         if not math.isnan(tolerance):
             texts[-2:] = [f"{tolerance:.{digits}f}", "yes" if abs(difference) <= tolerance else "no"]
-        yield [*names, f"{n:.0f}", escaped(column.heading), *texts]
+        yield [*names, str(n), escaped(column.heading), *texts]

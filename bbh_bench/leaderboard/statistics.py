@@ -3,8 +3,6 @@
 import math
 from statistics import fmean
 
-import pandas as pd
-
 from bbh_bench.leaderboard.comparison import FEWEST_SEEDS, Comparison, compare, half_width
 from bbh_bench.leaderboard.tables import Column, ColumnValues, TaskRecords, Value
 
@@ -15,16 +13,6 @@ def method_order(group: TaskRecords) -> list[str]:
     sign = -1 if group.direction(headline) == "higher" else 1
     means = {name: sign * fmean(each.scores[headline] for each in own) for name, own in group.by_method.items()}
     return sorted(means, key=lambda name: means[name])
-
-
-def statistics(group: TaskRecords, column: Column) -> pd.DataFrame:
-    """``mean``, ``half`` (of the 95 % t interval; NaN for one seed) and ``count`` of a column, indexed by method.
-
-    A method without any value has no row.
-    """
-    values = column_values(group, column).values
-    rows = [(value.mean, math.nan if value.half is None else value.half, value.count) for value in values.values()]
-    return pd.DataFrame(rows, index=pd.Index(list(values), name="method"), columns=["mean", "half", "count"])
 
 
 def column_values(group: TaskRecords, column: Column) -> ColumnValues:

@@ -1,13 +1,12 @@
 """The one figure of a classification on the first page: cost against likelihood, robustness, OOD detection under attack."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from bbh_bench.leaderboard.columns import RELATIVE_FIT_COST
 from bbh_bench.leaderboard.drawing import drawn_methods, few_ticks, line, new_figure, plain_logarithmic_ticks, png
 from bbh_bench.leaderboard.rendering import score_column
-from bbh_bench.leaderboard.statistics import statistics
+from bbh_bench.leaderboard.statistics import column_values
 from bbh_bench.leaderboard.tables import TaskRecords
 
 ROBUST = "robust/linf"
@@ -37,21 +36,20 @@ def summary_figure(group: TaskRecords, styles: Mapping[str, dict[str, Any]]) -> 
 
 def _costs(axis: Any, group: TaskRecords, styles: Mapping[str, dict[str, Any]]) -> None:
     """A point for each method: relative cost, and NLL with its interval."""
-    nll = statistics(group, score_column(group, "NLL", "test/nll"))
-    costs = statistics(group, RELATIVE_FIT_COST)
+    nll = column_values(group, score_column(group, "NLL", "test/nll")).values
+    costs = column_values(group, RELATIVE_FIT_COST).values
     for name in drawn_methods(group):
-        if name in nll.index and name in costs.index:
-            y, half = (float(nll[key].loc[name]) for key in ("mean", "half"))
-            cost = max(float(costs["mean"].loc[name]), 1e-3)
-            error = None if math.isnan(half) else [[min(half, 0.99 * y) if y > 0 else half], [half]]
+        if name in nll and name in costs:
+            y, half = nll[name].mean, nll[name].half
+            cost = max(costs[name].mean, 1e-3)
+            error = None if half is None else [[min(half, 0.99 * y) if y > 0 else half], [half]]
             axis.errorbar(cost, y, yerr=error, **styles[name], markersize=7, capsize=2, linewidth=1)
     axis.set(xscale="log", title="likelihood against cost: lower left is better")
     axis.set(xlabel="relative cost of the fit (MAP = 1)", ylabel="test NLL")
     axes = [axis.xaxis]
-    if len(nll) and float(nll["mean"].min()) > 0:
-        axis.set(
-            yscale="log", ylim=(float(nll["mean"].min()) / 2, 2 * float(nll["mean"].max()))
-        )  # intervals may reach 0
+    means = [value.mean for value in nll.values()]
+    if means and min(means) > 0:
+        axis.set(yscale="log", ylim=(min(means) / 2, 2 * max(means)))  # intervals may reach 0
         axes.append(axis.yaxis)
     for each in axes:
         plain_logarithmic_ticks(each)

@@ -2,7 +2,7 @@
 
 from bbh_bench.leaderboard.columns import overview_columns
 from bbh_bench.leaderboard.rendering import escaped
-from bbh_bench.leaderboard.statistics import comparison, statistics
+from bbh_bench.leaderboard.statistics import column_values, comparison
 from bbh_bench.leaderboard.tables import Column, TaskRecords
 
 
@@ -23,8 +23,8 @@ def _clause(group: TaskRecords, column: Column) -> list[str]:
     pairs = comparison(group, column)
     if pairs is None or len(pairs.methods) < 2:
         return []
-    means = statistics(group, column)["mean"]
-    ordered = sorted(pairs.methods, key=lambda name: float(means[name]), reverse=pairs.better == "higher")
+    values = column_values(group, column).values
+    ordered = sorted(pairs.methods, key=lambda name: values[name].mean, reverse=pairs.better == "higher")
     first, heading = ordered[0], escaped(column.subject.removesuffix(", %").removesuffix(" %"))
     if pairs.best() is not None:
         return [f"by {heading}, `{escaped(first)}` is ahead of each other method"]

@@ -137,13 +137,13 @@ class Site:
             "hyperparameters": [
                 (key, json.dumps(value, ensure_ascii=False)) for key, value in row.hyperparameters.items()
             ],
-            "records": [(_record_link(model, row.method, seed), f"seed {seed}") for seed in seeds],
+            "records": [(record_link(model, row.method, seed), f"seed {seed}") for seed in seeds],
         }
 
     def record(self, record: Record, model: TaskModel) -> tuple[str, bytes]:
         """Everything that a record holds."""
         return self._page(
-            _record_link(model, record.method.name, record.seed),
+            record_link(model, record.method.name, record.seed),
             "record.html",
             f"{record.method.name} on {record.task.name}, seed {record.seed}",
             page=record_page(record),
@@ -194,7 +194,7 @@ def _verdict(model: TaskModel) -> Markup:
 
 def _listed(record: Record, model: TaskModel) -> dict[str, Any]:
     return {
-        "link": _record_link(model, record.method.name, record.seed),
+        "link": record_link(model, record.method.name, record.seed),
         "method": record.method.name,
         "seed": record.seed,
         "status": record.status,
@@ -203,5 +203,6 @@ def _listed(record: Record, model: TaskModel) -> dict[str, Any]:
     }
 
 
-def _record_link(model: TaskModel, method: str, seed: int) -> str:
+def record_link(model: TaskModel, method: str, seed: int) -> str:
+    """Path of the page of a record in the site."""
     return f"records/{model.stem}/{file_stem(method)}-seed{seed}.html"
