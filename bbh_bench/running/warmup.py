@@ -14,16 +14,19 @@ MODULES = (
 
 
 def warm_up(device: torch.device) -> None:
-    """Import what scoring and attacks use. On a CPU, also take a step of training with small layers.
+    """Import what scoring and attacks use, and let torch replace ``Adam.step`` by its hooked form, as the first optimiser does.
+
+    On a CPU, also take a step of training with small layers.
 
     Load plugins first: those of the suite prepare what Foolbox needs. A GPU is not used: a process that has used one cannot be
     forked. The state of the random generators is changed.
     """
     for module in MODULES:
         import_module(module)
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(18, 3))
+    optimiser = torch.optim.Adam(network.parameters(), fused=True)
     if device.type != "cpu":
         return
-    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(18, 3))
     loss = nn.functional.cross_entropy(network(torch.rand(4, 1, 8, 8)), torch.tensor([0, 1, 2, 0]))
     loss.backward()
-    torch.optim.Adam(network.parameters(), fused=True).step()  # the first use imports a compiler: a second
+    optimiser.step()  # the first use imports a compiler: a second
