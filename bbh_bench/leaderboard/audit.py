@@ -23,7 +23,7 @@ def passed_checks(group: TaskRecords) -> dict[str, str]:
 def struck_out_reasons(group: TaskRecords) -> list[str]:
     """Which failed checks are the reason that values are struck out: a paragraph and a list, or nothing."""
     reasons = [
-        f"- {method}, seed {failed.seed}: {escaped(failed.check.description)}: {_number(failed.check.value)} "
+        f"- {escaped(method)}, seed {failed.seed}: {escaped(failed.check.description)}: {_number(failed.check.value)} "
         f"{escaped(failed.check.unit)} (limit {_number(failed.check.limit)})"
         for method in map(str, method_order(group))
         for failed in group.failed_checks(method)
@@ -56,7 +56,7 @@ def audit_section(group: TaskRecords) -> list[Block]:
     )
     return [
         paragraph(caption),
-        Table(["check", *map(escaped, methods)], rows),
+        Table(["check", *methods], rows),
         "\n".join(f"- *{escaped(_words(name))}*: {escaped(check.description)}" for name, check in checks.items()),
     ]
 

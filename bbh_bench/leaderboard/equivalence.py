@@ -25,7 +25,7 @@ def equivalence_section(group: TaskRecords) -> list[Block]:
     if not shown:
         return []
     rows = [[method, *(texts[column].get(method, DASH) for column in shown)] for method in method_order(group)]
-    headings = ["method", *(escaped(column.subject) for column in shown)]
+    headings = ["method", *(column.subject for column in shown)]
     return [paragraph(CAPTION.format(_regions(group, shown))), Table(headings, rows)]
 
 

@@ -18,8 +18,8 @@ from bbh_bench.leaderboard.verdict import resolution, verdict
 INTRODUCTION = """# bbh_bench leaderboard
 
 Rendered by `bbh-bench report` from the records in this folder."""
-PROVISIONAL = "\\*"
-"""Marks a method with fewer than three seeds; escaped, so that markdown shows it."""
+PROVISIONAL = "*"
+"""Marks a method with fewer than three seeds."""
 
 
 def first_page(sections: Sequence[str]) -> str:
@@ -75,7 +75,7 @@ def _headings(group: TaskRecords) -> dict[str, list[Column]]:
     headings: dict[str, list[Column]] = {}
     for column in overview_columns(group):
         if column_values(group, column).values:
-            headings.setdefault(escaped(column.heading), []).append(column)
+            headings.setdefault(column.heading, []).append(column)
     return headings
 
 

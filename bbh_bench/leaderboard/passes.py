@@ -3,7 +3,7 @@
 from statistics import fmean
 
 from bbh_bench.leaderboard.page import Block
-from bbh_bench.leaderboard.rendering import DASH, Table, escaped, paragraph
+from bbh_bench.leaderboard.rendering import DASH, Table, paragraph
 from bbh_bench.leaderboard.statistics import method_order
 from bbh_bench.leaderboard.tables import TaskRecords
 
@@ -25,7 +25,7 @@ def passes_table(group: TaskRecords) -> list[Block]:
     if not attacks:
         return []
     rows = [[method, *(_cell(group, method, attack) for attack in attacks)] for method in method_order(group)]
-    return [paragraph(CAPTION), Table(["method", *map(escaped, attacks)], rows)]
+    return [paragraph(CAPTION), Table(["method", *attacks], rows)]
 
 
 def _cell(group: TaskRecords, method: str, attack: str) -> str:

@@ -1,6 +1,7 @@
 """Tables as text: means with t intervals, the best in bold, values that cannot be trusted struck out."""
 
 import math
+import re
 import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ ValueText = Callable[[str, Value], str]
 
 @dataclass(frozen=True)
 class Table:
-    """Headings and rows of text. The first column holds names."""
+    """Headings and rows of text. The first column holds names. Both are plain text, other cells markdown."""
 
     headings: list[str]
     rows: list[list[str]]
@@ -40,8 +41,10 @@ class Table:
     """Of all columns but the first, which is aligned to the left."""
 
     def markdown(self) -> str:
-        """As a pipe table. Names are escaped; other cells must be, if they come from outside."""
-        return self._text(self.headings, [[escaped(name), *cells] for name, *cells in self.rows], "pipe")
+        """As a pipe table. Headings and names are escaped; other cells must be, if they come from outside."""
+        return self._text(
+            [*map(in_cell, self.headings)], [[in_cell(name), *cells] for name, *cells in self.rows], "pipe"
+        )
 
     def terminal(self) -> str:
         """As a narrow table: long headings are broken into lines."""
@@ -78,7 +81,7 @@ def score_table(
     for column in columns:
         texts_of_column = column_texts(group, column, partial(_value, column, seeds))
         if texts_of_column:
-            headings.append(escaped(column.heading))
+            headings.append(column.heading)
             for name, row in cells.items():
                 row.append(texts_of_column.get(name, DASH))
     for heading, of_methods in (texts or {}).items():
@@ -131,11 +134,44 @@ def paragraph(text: str) -> str:
 
 
 def escaped(text: str) -> str:
-    """A text from outside as markdown that may stand in a table: one line, without markup, of limited length."""
-    line = " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
-    return line if len(line) <= LONGEST else line[:LONGEST] + "..."
+    """A text from outside as markdown for a table or a paragraph: one line, without markup, of limited length.
+
+    Whatever CommonMark or GitHub's extensions could read as markup is escaped, also what would begin a block where the text
+    is broken into lines. Ordinary names and sentences stay as they are.
+    """
+    return _without(_BLOCKS, in_cell(text))
+
+
+def in_cell(text: str) -> str:
+    """As ``escaped``, for a cell of a table, where no block can begin."""
+    return _without(_INLINES, _one_line(text).replace("&", "&amp;").replace("<", "&lt;"))
+
+
+Escapes = tuple[tuple[re.Pattern[str], str], ...]
+_INLINES: Escapes = (
+    (re.compile(r"([\\`*|~\[\]])"), r"\\\1"),  # code, emphasis, cells, strikethrough, links and images
+    (re.compile(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])"), r"\\_"),  # emphasis, but not within a word
+    (re.compile(r"://|(?<=www)\."), r"\\\g<0>"),  # addresses, of which GitHub makes links
+)
+_BLOCKS: Escapes = (
+    (re.compile(r"(?<!\S)([#+-]+)(?=\s|$)"), r"\\\1"),  # headings, lists, rules
+    (re.compile(r"(?<!\S)>"), r"\\>"),  # quotations
+    (re.compile(r"(?<!\S)(=+)(?!\s\S{1,40}(?:\s|$))"), r"\\\1"),  # headings, if it is alone on a line
+    (re.compile(r"(?<!\S)(\d{1,9})([.)])(?=\s|$)"), r"\1\\\2"),  # numbered lists
+)
+
+
+def _without(markup: Escapes, text: str) -> str:
+    for pattern, replacement in markup:
+        text = pattern.sub(replacement, text)
+    return text
 
 
 def code(text: str) -> str:
-    """A text from outside as markdown code: one line."""
-    return f"`{' '.join(text.split()).replace('`', chr(39))}`"
+    """A text from outside as markdown code: one line of limited length."""
+    return f"`{_one_line(text).replace('`', chr(39))}`"
+
+
+def _one_line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST else line[:LONGEST] + "..."

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from bbh_bench.leaderboard.columns import RELATIVE_FIT_COST, overview_columns
 from bbh_bench.leaderboard.pareto import pareto_front
-from bbh_bench.leaderboard.rendering import escaped, paragraph
+from bbh_bench.leaderboard.rendering import code, escaped, paragraph
 from bbh_bench.leaderboard.statistics import column_values
 from bbh_bench.leaderboard.tables import ColumnValues, TaskRecords
 
@@ -35,7 +35,7 @@ def front_sentence(group: TaskRecords) -> list[str]:
     columns = trade_off_columns(group)
     if not columns:
         return []
-    names = ", ".join(f"`{escaped(name)}`" for name in front(columns))
+    names = ", ".join(f"{code(name)}" for name in front(columns))
     return [paragraph(f"On the Pareto front of {subjects(columns)}, by the means: {names}.")]
 
 

@@ -1,7 +1,7 @@
 """What the statistics of a board allow to say, in a sentence."""
 
 from bbh_bench.leaderboard.columns import overview_columns
-from bbh_bench.leaderboard.rendering import escaped
+from bbh_bench.leaderboard.rendering import code, escaped
 from bbh_bench.leaderboard.statistics import column_values, comparison
 from bbh_bench.leaderboard.tables import Column, TaskRecords
 
@@ -27,12 +27,12 @@ def _clause(group: TaskRecords, column: Column) -> list[str]:
     ordered = sorted(pairs.methods, key=lambda name: values[name].mean, reverse=pairs.better == "higher")
     first, heading = ordered[0], escaped(column.subject.removesuffix(", %").removesuffix(" %"))
     if pairs.best() is not None:
-        return [f"by {heading}, `{escaped(first)}` is ahead of each other method"]
+        return [f"by {heading}, {code(first)} is ahead of each other method"]
     tied = [name for name in ordered if name in pairs.tied_with(first)]
     if len(tied) == len(ordered) - 1:
-        return [f"by {heading}, no method can be told apart from `{escaped(first)}`, which has the best mean"]
-    names = ", ".join(f"`{escaped(name)}`" for name in tied)
-    return [f"by {heading}, `{escaped(first)}` has the best mean and cannot be told apart from {names}"]
+        return [f"by {heading}, no method can be told apart from {code(first)}, which has the best mean"]
+    names = ", ".join(f"{code(name)}" for name in tied)
+    return [f"by {heading}, {code(first)} has the best mean and cannot be told apart from {names}"]
 
 
 def resolution(group: TaskRecords) -> str:

@@ -48,7 +48,7 @@ def with_anchors(page: Markup) -> tuple[Markup, list[tuple[str, str]]]:
 def table(value: Table, caption: str) -> Markup:
     """A table that scripts make sortable, in a frame that scrolls if the screen is narrow. Names are plain text."""
     align = " left" if value.align == "left" else ""
-    headings = Markup("").join(Markup("<th scope='col'>{}</th>").format(inline(text)) for text in value.headings)
+    headings = Markup("").join(Markup("<th scope='col'>{}</th>").format(text) for text in value.headings)
     rows = Markup("\n").join(
         Markup("<tr><th scope='row'>{}</th>{}</tr>").format(
             name, Markup("").join(Markup("<td>{}</td>").format(inline(cell)) for cell in cells)
