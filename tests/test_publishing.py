@@ -253,7 +253,7 @@ def full_disk(monkeypatch, name):
     [
         ("seed0.npz", "Make room, or name another folder with --to", []),
         ("seed0.json", "Make room, or name another folder with --to", []),
-        ("LEADERBOARD.md", "The records are published.* Make room", ["seed0.json", "seed0.npz"]),
+        ("LEADERBOARD.md", "The records are published.* Make room", ["seed0.json", "seed0.npz", "verifications.jsonl"]),
     ],
 )
 def test_publish_on_a_full_disk_is_one_paragraph_and_goes_on_later(

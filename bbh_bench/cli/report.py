@@ -51,9 +51,10 @@ def write_leaderboard(store: "Store", records: "Sequence[Record]", out: Path, op
     Raises ``BenchError`` if the folder cannot be written to.
     """
     from bbh_bench.leaderboard import render
+    from bbh_bench.records.verifications import read_log
 
     with writing_to(out, option):
-        return render(records, out, store.arrays)
+        return render(records, out, store.arrays, read_log(store.root))
 
 
 @contextmanager

@@ -1,16 +1,37 @@
-"""``bbh-bench verify``: every score again, from the stored predictions."""
+"""``bbh-bench verify``: every score again, from the stored predictions; and cells again, from nothing."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from bbh_bench.cli.arguments import Commands, add_plugin, add_records, load
+from bbh_bench.cli.arguments import Commands, add_folder, add_plugin, add_records, load
+from bbh_bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from bbh_bench.plugins import Plugins
+    from bbh_bench.records.record import Record
+    from bbh_bench.records.store import Store
 
 
 def add_parser(commands: Commands) -> None:
     """The arguments of ``verify``."""
     parser = commands.add_parser("verify", help="recompute every score from the stored predictions and compare")
     add_records(parser)
+    parser.add_argument(
+        "--rerun",
+        nargs="+",
+        default=[],
+        metavar="RECORD",
+        help="run the cells of these records again, and compare; a path in the folder, such as digits5/v3/map/seed0.json",
+    )
+    parser.add_argument(
+        "--log", action="store_true", help="note what was verified in verifications.jsonl, which the leaderboard shows"
+    )
+    parser.add_argument(
+        "--sign-off", metavar="NAME", help="note in the log that you vouch for the records that have no fault"
+    )
+    add_folder(parser, "--data", None, "the data folder, for --rerun (default: $BBH_BENCH_DATA, else the user's cache)")
     add_plugin(parser)
     parser.set_defaults(function=command)
 
@@ -18,13 +39,63 @@ def add_parser(commands: Commands) -> None:
 def command(options: argparse.Namespace) -> int:
     """Verify all finished records. Returns 1 if one is not what it claims to be, or cannot be read."""
     from bbh_bench.cli.report import print_unreadable
+    from bbh_bench.publishing.note import note
     from bbh_bench.publishing.verify import verify_records
     from bbh_bench.records.store import Store
 
-    store = Store(Path(options.records))
+    store, plugins = Store(Path(options.records)), load(options.plugin)
+    _check_name(options.sign_off)
     records, unreadable = store.some_readable()
-    wrong = print_complaints(verify_records(records, store, load(options.plugin)))
+    chosen = _chosen(options.rerun, records, store)
+    complaints = verify_records(records, store, plugins)
+    wrong = print_complaints(complaints)
+    good = [record for record in records if complaints.get(record.path) == ""]
+    if options.log or options.sign_off:
+        note(store, good, "recomputed")
+    if options.sign_off:
+        note(store, good, "signed off", by=options.sign_off)
+    for record in chosen:
+        wrong = max(wrong, _rerun(record, store, plugins, options))
     return max(wrong, print_unreadable(unreadable))
+
+
+def _check_name(name: str | None) -> None:
+    from bbh_bench.records.verifications import LONGEST
+
+    if name is not None and not (name.strip() and name.isprintable() and len(name) <= LONGEST):
+        raise BenchError(
+            f"--sign-off needs a name of 1 to {LONGEST} printable characters, such as 'Ada Lovelace <ada@...>'."
+        )
+
+
+def _chosen(paths: Sequence[str], records: "Sequence[Record]", store: "Store") -> "list[Record]":
+    """The records of ``--rerun``, in the order given. Raises ``BenchError`` for one that is not there."""
+    by_path = {record.path: record for record in records}
+    chosen = []
+    for text in paths:
+        path = Path(text)
+        path = path.relative_to(store.root) if path.is_relative_to(store.root) else path
+        record = by_path.get(path.with_suffix(".json"))
+        if record is None:
+            example = next(map(str, by_path), "digits5/v3/map/seed0.json")
+            raise BenchError(
+                f"--rerun: there is no record '{text}' in '{store.root}' that can be read. Give a path such as '{example}'."
+            )
+        chosen.append(record)
+    return chosen
+
+
+def _rerun(record: "Record", store: "Store", plugins: "Plugins", options: argparse.Namespace) -> int:
+    from bbh_bench.publishing.note import note
+    from bbh_bench.publishing.rerun import rerun
+
+    result = rerun(record, store, plugins, options.data)
+    print(f"{record.path}: run again: {result.outcome}: {result.text}.", flush=True)
+    if result.outcome == "differs":
+        return 1
+    if options.log:
+        note(store, [record], "rerun", result=result.outcome, vector=result.vector)
+    return 0
 
 
 def print_complaints(complaints: Mapping[Path, str]) -> int:

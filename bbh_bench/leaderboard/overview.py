@@ -14,6 +14,7 @@ from bbh_bench.leaderboard.summary_figure import has_summary
 from bbh_bench.leaderboard.tables import Column, TaskRecords
 from bbh_bench.leaderboard.task_page import page_name, title
 from bbh_bench.leaderboard.verdict import resolution, verdict
+from bbh_bench.leaderboard.verification import sentence
 
 INTRODUCTION = """# bbh_bench leaderboard
 
@@ -101,4 +102,4 @@ def notes(group: TaskRecords) -> str:
     sentences += [f"OOD set: {escaped(name)}." for name in group.ood_sets()[:1]]
     if group.has("robust/linf"):
         sentences.append("Robustness is the worst case over the L∞ attacks.")
-    return paragraph(" ".join(sentences))
+    return paragraph(" ".join([*sentences, sentence(group)]).strip())

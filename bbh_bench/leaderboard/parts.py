@@ -53,7 +53,7 @@ def task_files(group: TaskRecords, part: Part, site: Site, read: ReadArrays | No
 def record_files(group: TaskRecords, part: Part, site: Site) -> Iterator[tuple[str, bytes]]:
     """A page for each record, by path."""
     for record in group.records:
-        yield _on_site(site.record(record, part.model))
+        yield _on_site(site.record(record, part.model, group.log))
 
 
 def common_files(parts: Sequence[Part], site: Site) -> Iterator[tuple[str, bytes]]:

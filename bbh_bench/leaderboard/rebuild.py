@@ -1,8 +1,8 @@
 """Renders the board of a folder, and only what changed since the last time: boards may have ten thousand records.
 
 A hidden file in the site's folder says of which files the board was made, and keeps what pages about several tasks need of each
-task. A task whose files are the same is not read again. Everything is rendered again if the code of this package changed, or
-the tasks or methods of the board, which every page shows.
+task. A task whose files are the same is not read again. Everything is rendered again if the code of this package changed,
+the log of verifications, or the tasks or methods of the board, which every page shows.
 """
 
 import hashlib
@@ -25,6 +25,7 @@ from bbh_bench.records.files import Together
 from bbh_bench.records.limits import read_limited
 from bbh_bench.records.record import Record
 from bbh_bench.records.store import Store, collector_paused, readable_records
+from bbh_bench.records.verifications import Log, read_log
 
 STATE = f"{SITE}/.state.json"
 LARGEST_STATE = 2**28
@@ -39,7 +40,7 @@ class State:
     """Of a rendered board."""
 
     code: str
-    """Digest of this package."""
+    """Digest of this package and of the log of verifications."""
     stamps: dict[str, dict[str, Stamp]] = field(default_factory=dict)
     """Of each file, by the folder of a version of a task and by its path. Folders with unreadable records are left out."""
     parts: dict[str, list[Part]] = field(default_factory=dict)
@@ -58,7 +59,8 @@ def render_folder(store: Store, out: Path) -> tuple[Path, list[str]]:
 
     Raises ``RecordError`` if no record can be read, and ``OSError`` if a file cannot be written.
     """
-    old = _read_state(out / STATE)
+    log = read_log(store.root)
+    old = _read_state(out / STATE, log)
     stamps = _stamps(store.root)
     same = {
         folder for folder, files in stamps.items() if files == old.stamps.get(folder) and _are_there(old, folder, out)
@@ -66,11 +68,11 @@ def render_folder(store: Store, out: Path) -> tuple[Path, list[str]]:
     records, unreadable = _read(store, stamps.keys() - same, stamps)
     if not records and not same:
         store.some_readable()  # says what is wrong
-    groups = by_task(records, store.arrays)
+    groups = by_task(records, store.arrays, log)
     kept = {folder: old.parts[folder] for folder in same}
     if kept and _shown(groups, kept) != old.shown():
         records, unreadable = _read(store, stamps.keys(), stamps)
-        groups, kept, old = by_task(records, store.arrays), {}, State(old.code)
+        groups, kept, old = by_task(records, store.arrays, log), {}, State(old.code)
     with collector_paused():
         new = _write(groups, kept, store, out, old, stamps)
     read = Counter(_folder(record.path) for record in records)
@@ -119,7 +121,9 @@ def _write(
             for record in group.records:
                 page = out / SITE / record_link(part.model, record.method.name, record.seed)
                 if _changed(record, old, stamps) or not page.exists():
-                    _with_folder(page).write_bytes(site.record(record, part.model)[1])  # thousands: not all or none
+                    _with_folder(page).write_bytes(
+                        site.record(record, part.model, group.log)[1]
+                    )  # thousands: not all or none
         for path, content in (*common_files([*parts, *others], site), *pictures().items()):
             together.add(_with_folder(out / path), content)
     by_folder = {folder: list(own) for folder, own in kept.items()}
@@ -183,9 +187,9 @@ def _with_folder(path: Path) -> Path:
     return path
 
 
-def _read_state(path: Path) -> State:
-    """An empty one if there is none, if it is damaged, or if other code wrote it."""
-    code = _digest_of_code()
+def _read_state(path: Path, log: Log) -> State:
+    """An empty one if there is none, if it is damaged, if other code wrote it, or if other records are verified now."""
+    code = hashlib.sha256(msgspec.json.encode([_digest_of_code(), log])).hexdigest()
     try:
         state = msgspec.json.decode(read_limited(path, LARGEST_STATE), type=State)
     except (OSError, ValueError, msgspec.MsgspecError):

@@ -11,6 +11,7 @@ from itertools import groupby
 from bbh_bench.leaderboard.deep_ensemble import read_curve
 from bbh_bench.leaderboard.images import ImageScores, ReadArrays, image_scores
 from bbh_bench.records.record import Check, Direction, Record, TaskInfo
+from bbh_bench.records.verifications import Log
 
 COST = "cost/"
 """Precedes the names of costs, to tell them from scores."""
@@ -107,6 +108,8 @@ class TaskRecords:
     """Scores of single test images, where the predictions are at hand."""
     ensembles: list[float] = field(default_factory=list)
     """Temperature-scaled NLL of ensembles of 1, 2, ... of the seeds of ``map``, where the predictions are at hand."""
+    log: Log = field(default_factory=dict)
+    """How records were verified."""
     computed: dict[Column, ColumnValues] = field(default_factory=dict, compare=False, repr=False)
     """Columns that ``statistics.column_values`` has computed: pages, figures and exports need the same ones."""
 
@@ -245,10 +248,11 @@ def was_attacked(record: Record) -> bool:
     return any(name.startswith("attack/") for name in record.curves)
 
 
-def by_task(records: Sequence[Record], read: ReadArrays | None = None) -> list[TaskRecords]:
+def by_task(records: Sequence[Record], read: ReadArrays | None = None, log: Log | None = None) -> list[TaskRecords]:
     """Group records by task, version and fingerprint: values from different task definitions cannot be compared.
 
-    With ``read``, which reads the stored predictions, groups have scores of single images.
+    With ``read``, which reads the stored predictions, groups have scores of single images. ``log`` says how records were
+    verified.
     """
 
     def key(record: Record) -> tuple[str, int, str]:
@@ -256,5 +260,5 @@ def by_task(records: Sequence[Record], read: ReadArrays | None = None) -> list[T
 
     groups = [list(group) for _, group in groupby(sorted(records, key=key), key=key)]
     if read is None:
-        return [TaskRecords(group) for group in groups]
-    return [TaskRecords(group, image_scores(group, read), read_curve(group, read)) for group in groups]
+        return [TaskRecords(group, log=log or {}) for group in groups]
+    return [TaskRecords(group, image_scores(group, read), read_curve(group, read), log or {}) for group in groups]

@@ -15,6 +15,7 @@ from bbh_bench.leaderboard.statistics import column_values
 from bbh_bench.leaderboard.tables import TaskRecords, by_task
 from bbh_bench.leaderboard.trade_off import front_sentence
 from bbh_bench.leaderboard.uncertainty import uncertainty_sections
+from bbh_bench.leaderboard.verification import verification
 from bbh_bench.records.record import Record
 
 INTRODUCTION = (
@@ -66,7 +67,7 @@ def task_page(group: TaskRecords) -> list[Block]:
         parts += _classification_sections(group)
     if group.finished:
         parts += ["## Cost", paragraph(COST), score_table(group, COSTS), *passes_table(group)]
-    return [*parts, *_warnings(group), *_failures(group), origin(group)]
+    return [*parts, *_warnings(group), *_failures(group), *verification(group), origin(group)]
 
 
 def summary(records: list[Record]) -> str:

@@ -1,6 +1,6 @@
 """Copies checked records to a published board, all or none, and renders it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,11 +10,13 @@ from bbh_bench.api import Scored, TaskDescription, task_fingerprint
 from bbh_bench.errors import RecordError
 from bbh_bench.leaderboard import render
 from bbh_bench.plugins import Plugins
+from bbh_bench.publishing.note import note
 from bbh_bench.publishing.plausible import origin_faults, prediction_digest
 from bbh_bench.publishing.verify import SHOWN, mismatches, recomputed, task_faults
 from bbh_bench.records.identity import describe
 from bbh_bench.records.record import Record
 from bbh_bench.records.store import Store
+from bbh_bench.records.verifications import read_log
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,10 @@ def publish(
     return PublishReport(len(new), len(chosen) - len(new), _render(target))
 
 
-def _copy(records: Iterable[Record], source: Store, target: Store) -> None:
+def _copy(records: Sequence[Record], source: Store, target: Store) -> None:
     try:
         target.put_all((record, source.packed(record)) for record in records)
+        note(target, records, "recomputed")
     except OSError as error:
         raise RecordError(
             f"'{error.filename}' cannot be written ({error.strerror}). Make room, or name another folder with --to; then the "
@@ -64,7 +67,7 @@ def _copy(records: Iterable[Record], source: Store, target: Store) -> None:
 
 def _render(target: Store) -> Path:
     try:
-        return render(target.records(), target.root, target.arrays)
+        return render(target.records(), target.root, target.arrays, read_log(target.root))
     except OSError as error:
         raise RecordError(
             f"'{error.filename}' cannot be written ({error.strerror}). The records are published, and the leaderboard is still "

@@ -33,6 +33,7 @@ from bbh_bench.leaderboard.site.strengths import sentence, strengths
 from bbh_bench.leaderboard.tables import TaskRecords, file_stem
 from bbh_bench.leaderboard.task_page import task_page
 from bbh_bench.records.record import Record
+from bbh_bench.records.verifications import Log, verified
 
 ASSETS = ("site.css", "site.js", "vega.js", "vega-LICENSE.txt")
 FIRST_BLOCKS = 3
@@ -140,13 +141,13 @@ class Site:
             "records": [(record_link(model, row.method, seed), f"seed {seed}") for seed in seeds],
         }
 
-    def record(self, record: Record, model: TaskModel) -> tuple[str, bytes]:
-        """Everything that a record holds."""
+    def record(self, record: Record, model: TaskModel, log: Log) -> tuple[str, bytes]:
+        """Everything that a record holds, and how it was verified."""
         return self._page(
             record_link(model, record.method.name, record.seed),
             "record.html",
             f"{record.method.name} on {record.task.name}, seed {record.seed}",
-            page=record_page(record),
+            page=record_page(record, verified(record, log)),
             curves=as_script(record.curves) if record.curves else "",
             stem=model.stem,
             method=record.method.name,

@@ -4,7 +4,9 @@ import shlex
 from dataclasses import dataclass
 
 from bbh_bench.leaderboard.record_page import origin_rows, settings_rows
+from bbh_bench.leaderboard.verification import rows
 from bbh_bench.records.record import Record
+from bbh_bench.records.verifications import Verification
 
 KEPT_OPTIONS = ("--attack", "--device", "--plugin")
 KEPT_FLAGS = ("--no-fast",)
@@ -32,8 +34,8 @@ class RecordPage:
     traceback: str
 
 
-def record_page(record: Record) -> RecordPage:
-    """Everything that a record holds."""
+def record_page(record: Record, entries: list[Verification]) -> RecordPage:
+    """Everything that a record holds, and the entries of the log about it."""
     task, method = record.task, record.method
     error = record.error
     where = f" at {error.location}" if error and error.location else ""
@@ -41,7 +43,7 @@ def record_page(record: Record) -> RecordPage:
         title=f"{method.name} on {task.name} v{task.version}, seed {record.seed}",
         commands=commands(record),
         settings=settings_rows(record),
-        origin=origin_rows(record),
+        origin=[*origin_rows(record), *rows(entries)],
         scores=[(name, f"{value:.6g}", _better(record, name)) for name, value in record.scores.items()],
         checks=[
             (
