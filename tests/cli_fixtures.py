@@ -25,7 +25,8 @@ def install(monkeypatch):
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """An empty working folder. For runs in it, the suite has no uncommitted changes, with which nothing is published."""
-    monkeypatch.setattr("bbh_bench.running.provenance.git_state", lambda *_: ("0123456789abcdef", False, None))
+    monkeypatch.setattr("bbh_bench.running.provenance.suite_state", lambda: ("0123456789abcdef" * 3, False, None))
+    monkeypatch.setattr("bbh_bench.publishing.plausible.exists", lambda commit: None)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("BBH_BENCH_DATA", raising=False)
     return tmp_path

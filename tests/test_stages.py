@@ -59,7 +59,7 @@ def test_a_working_tree_with_changes_is_told_from_another(cpu, tmp_path, monkeyp
     """Two dirty trees at one commit have different digests; a clean one has none."""
     import subprocess
 
-    from bbh_bench.running.provenance import git_state
+    from bbh_bench.running.commits import git_state
 
     def git(*arguments):
         subprocess.run(

@@ -1,12 +1,12 @@
 """Notes in the log of a board what was verified."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from bbh_bench.records.record import Record
 from bbh_bench.records.store import Store
 from bbh_bench.records.verifications import Level, Verification, add_to_log
-from bbh_bench.running.provenance import git_state, installed_version, now
+from bbh_bench.running.commits import suite_state
+from bbh_bench.running.provenance import installed_version, now
 
 
 def note(
@@ -16,7 +16,7 @@ def note(
 
     Raises ``RecordError`` if the log is damaged, and ``OSError`` if it cannot be written.
     """
-    commit = git_state(Path(__file__).parents[1])[0]
+    commit = suite_state()[0]
     entries = [
         Verification(
             record=str(record.path),

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -10,6 +11,7 @@ from bbh_bench.api import TaskDescription
 from bbh_bench.plugins import Plugins
 from bbh_bench.records.identity import describe, hyperparameters
 from bbh_bench.records.record import Record
+from bbh_bench.running.commits import exists
 
 TOLERANCE = 1e-6
 """Relative, of sums and ratios of costs."""
@@ -89,12 +91,17 @@ def _ratios_agree(cost: Mapping[str, float]) -> bool:
 
 
 def origin_faults(record: Record) -> list[str]:
-    """Code that cannot be looked up."""
-    return (
-        ["it was made with uncommitted changes of bbh_bench; commit them, and run the cell again"]
-        if record.provenance.dirty
-        else []
-    )
+    """Code that cannot be looked up. Where the suite runs from a whole clone, its commits must be there."""
+    run = record.provenance
+    if run.dirty:
+        return ["it was made with uncommitted changes of bbh_bench; commit them, and run the cell again"]
+    if run.commit is None:
+        return ["the commit of bbh_bench that made it is not known; use a clone, a wheel, or pip install git+..."]
+    if not re.fullmatch("[0-9a-f]{40,64}", run.commit) or exists(run.commit) is False:
+        return [
+            f"the repository of bbh_bench has no commit '{run.commit[:12]}'; push it, or run the cell with one that it has"
+        ]
+    return []
 
 
 def prediction_digest(arrays: Mapping[str, np.ndarray]) -> str:

@@ -1,21 +1,19 @@
 """Where a score comes from: code, packages, machine and command, read once per run."""
 
-import hashlib
-import json
 import os
 import platform
 import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Iterable
-from importlib.metadata import PackageNotFoundError, distribution, version
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 
 from bbh_bench.records.record import Hardware, Package, Provenance
+from bbh_bench.running.commits import git_state, installed_commit, suite_state
 
 FOLDERS = ("--records", "--data", "--posteriors", "--plugin", "--results")
 PACKAGES = (
@@ -34,7 +32,7 @@ PACKAGES = (
 
 def provenance(device: torch.device, packages: Iterable[str]) -> Provenance:
     """Of a run on ``device`` with methods of these packages."""
-    commit, dirty, diff = git_state(Path(__file__).parents[1])
+    commit, dirty, diff = suite_state()
     return Provenance(
         packages={name: installed_version(name) for name in sorted({*PACKAGES, *packages})},
         python=platform.python_version(),
@@ -56,7 +54,7 @@ def now() -> str:
 
 def package(name: str, module: str) -> Package:
     """The package ``name`` whose ``module`` provides a method; its commit where pip or git knows it."""
-    commit, dirty = _installed_commit(name), None
+    commit, dirty = installed_commit(name), None
     if commit is None:
         origin = getattr(sys.modules.get(module), "__file__", None) or _origin(module)
         commit, dirty, _ = git_state(Path(origin).parent, Path(origin).name) if origin else (None, None, None)
@@ -85,38 +83,6 @@ def hardware(device: torch.device) -> Hardware:
         accelerator=torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         vector=torch.backends.cpu.get_cpu_capability(),
     )
-
-
-def git_state(folder: Path, file: str = "__init__.py") -> tuple[str | None, bool | None, str | None]:
-    """Commit, whether the working tree is dirty, and a digest of its changes.
-
-    All None unless ``file`` in ``folder`` is tracked: the folder may lie inside a repository of another project.
-    """
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, check=True)
-        return done.stdout.decode(errors="replace")
-
-    try:
-        if git("ls-files", file).strip() != file:
-            return None, None, None
-        commit, status = git("rev-parse", "HEAD").strip(), git("status", "--porcelain")
-        if not status:
-            return commit, False, None
-        changes = status + git("diff", "HEAD")
-        return commit, True, hashlib.sha256(changes.encode()).hexdigest()
-    except (OSError, subprocess.CalledProcessError):
-        return None, None, None
-
-
-def _installed_commit(name: str) -> str | None:
-    """The commit of ``pip install git+...`` (PEP 610)."""
-    try:
-        text = distribution(name).read_text("direct_url.json")
-    except PackageNotFoundError:
-        return None
-    commit = json.loads(text).get("vcs_info", {}).get("commit_id") if text else None
-    return str(commit) if commit else None
 
 
 def _origin(module: str) -> str | None:
