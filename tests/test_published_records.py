@@ -10,6 +10,7 @@ from bbh_bench.api import task_fingerprint
 from bbh_bench.leaderboard import pages
 from bbh_bench.publishing.rescore import rescore
 from bbh_bench.records.store import Store
+from bbh_bench.records.verifications import read_log
 
 PUBLISHED = Path(__file__).parents[1] / "leaderboard"
 
@@ -17,7 +18,7 @@ PUBLISHED = Path(__file__).parents[1] / "leaderboard"
 def test_the_published_board_is_what_its_records_render_to():
     store = Store(PUBLISHED)
     records = store.some_records()
-    for name, text in pages(records, store.arrays).items():
+    for name, text in pages(records, store.arrays, read_log(PUBLISHED)).items():
         assert (PUBLISHED / name).read_text() == text, name
     assert sorted(path.name for path in PUBLISHED.glob("*.md")) == sorted([*pages(records), "CHANGELOG.md"])
     assert all(record.status == "finished" for record in records)

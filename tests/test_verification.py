@@ -124,3 +124,27 @@ def test_a_damaged_log_is_refused(tmp_path):
     (tmp_path / LOG).symlink_to("/dev/zero")
     with pytest.raises(RecordError, match="cannot be read"):
         read_log(tmp_path)
+
+
+def test_a_submission_is_checked_against_the_board_and_every_fault_is_named(install, folder, capsys):
+    cli.main(RUN)
+    cli.main(["publish"])
+    capsys.readouterr()
+    assert cli.main(["verify", "--submission", "runs"]) == 0
+    assert "2 of 2 records may be published; 0 are new." in capsys.readouterr().out
+    cli.main([*RUN[:-1], "2,3", "--records", "more"])
+    store = Store(folder / "more")
+    _, fourth = store.records()
+    twin = Store(folder / "runs")
+    store.put(changed(twin.records()[0], seed=4), twin.arrays(twin.records()[0]))
+    store.put(changed(fourth, scores=fourth.scores | {"test/nll": 0.001}), store.arrays(fourth))
+    capsys.readouterr()
+    assert cli.main(["verify", "--submission", "more", "--rerun", "tiny/v1/quick/seed2.json"]) == 1
+    text = capsys.readouterr().out
+    assert "seed3.json' has values that its stored predictions do not give (test/nll)" in text
+    assert "seed4.json' are those of tiny/v1/quick/seed0.json, to the bit" in text
+    assert "1 of 3 records may be published; 1 are new." in text
+    assert "provisional" not in text  # with those of the board they are three
+    assert "seed2.json: run again: to the bit" in text
+    assert cli.main(["verify", "--submission", "more", "--to", "empty"]) == 1
+    assert "quick on tiny (2) would be provisional" in capsys.readouterr().out

@@ -31,6 +31,10 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "--sign-off", metavar="NAME", help="note in the log that you vouch for the records that have no fault"
     )
+    add_folder(
+        parser, "--submission", None, "check the records of this folder as `publish` would, and name every fault"
+    )
+    add_folder(parser, "--to", "leaderboard", "the published leaderboard of --submission (default: leaderboard)")
     add_folder(parser, "--data", None, "the data folder, for --rerun (default: $BBH_BENCH_DATA, else the user's cache)")
     add_plugin(parser)
     parser.set_defaults(function=command)
@@ -43,12 +47,15 @@ def command(options: argparse.Namespace) -> int:
     from bbh_bench.publishing.verify import verify_records
     from bbh_bench.records.store import Store
 
-    store, plugins = Store(Path(options.records)), load(options.plugin)
+    store, plugins = Store(Path(options.submission or options.records)), load(options.plugin)
     _check_name(options.sign_off)
     records, unreadable = store.some_readable()
     chosen = _chosen(options.rerun, records, store)
-    complaints = verify_records(records, store, plugins)
-    wrong = print_complaints(complaints)
+    if options.submission:
+        complaints, wrong = _submission(store, Store(Path(options.to)), plugins)
+    else:
+        complaints = verify_records(records, store, plugins)
+        wrong = print_complaints(complaints)
     good = [record for record in records if complaints.get(record.path) == ""]
     if options.log or options.sign_off:
         note(store, good, "recomputed")
@@ -83,6 +90,20 @@ def _chosen(paths: Sequence[str], records: "Sequence[Record]", store: "Store") -
             )
         chosen.append(record)
     return chosen
+
+
+def _submission(submitted: "Store", board: "Store", plugins: "Plugins") -> tuple[Mapping[Path, str], int]:
+    """Print what was found. The complaints, and the exit code."""
+    from bbh_bench.publishing.submission import check_submission
+
+    found = check_submission(submitted, board, plugins)
+    faults = [complaint for complaint in found.complaints.values() if complaint]
+    print("".join(f"{complaint}\n" for complaint in faults), end="")
+    for row in found.provisional:
+        print(f"{row} would be provisional: a rank needs three seeds.")
+    good = len(found.complaints) - len(faults)
+    print(f"{good} of {len(found.complaints)} records may be published; {len(found.new)} are new.")
+    return found.complaints, 1 if faults else 0
 
 
 def _rerun(record: "Record", store: "Store", plugins: "Plugins", options: argparse.Namespace) -> int:

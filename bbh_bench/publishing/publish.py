@@ -1,6 +1,6 @@
 """Copies checked records to a published board, all or none, and renders it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +10,9 @@ from bbh_bench.api import Scored, TaskDescription, task_fingerprint
 from bbh_bench.errors import RecordError
 from bbh_bench.leaderboard import render
 from bbh_bench.plugins import Plugins
+from bbh_bench.publishing.copies import copies
 from bbh_bench.publishing.note import note
-from bbh_bench.publishing.plausible import origin_faults, prediction_digest
+from bbh_bench.publishing.plausible import origin_faults
 from bbh_bench.publishing.verify import SHOWN, mismatches, recomputed, task_faults
 from bbh_bench.records.identity import describe
 from bbh_bench.records.record import Record
@@ -47,7 +48,7 @@ def publish(
     ]
     if not chosen:
         raise RecordError(f"There is no such record in '{records}'; `bbh-bench run` makes records.")
-    new = [record for record in chosen if _must_copy(record, source, target, plugins, replace)]
+    new = [record for record in chosen if must_copy(record, source, target, plugins, replace)]
     target.prepare()
     _check_copies(new, source, target)  # reads the board: a damaged one must show before anything is copied
     _copy(new, source, target)
@@ -75,7 +76,7 @@ def _render(target: Store) -> Path:
         ) from error
 
 
-def _must_copy(record: Record, source: Store, target: Store, plugins: Plugins, replace: bool) -> bool:
+def must_copy(record: Record, source: Store, target: Store, plugins: Plugins, replace: bool) -> bool:
     """Whether a record is not published yet. Raises ``RecordError`` if it must not be."""
     where = f"The record '{source.root / record.path}'"
     if not record.finished:
@@ -112,22 +113,13 @@ def _must_copy(record: Record, source: Store, target: Store, plugins: Plugins, r
     return not same or not target.complete(published)
 
 
-def _check_copies(chosen: Iterable[Record], source: Store, target: Store) -> None:
+def _check_copies(chosen: Sequence[Record], source: Store, target: Store) -> None:
     """No two cells of a task may have the same predictions, nor one of those that are published. Raises ``RecordError``."""
-    stores = {record.path: (record, source) for record in chosen if record.finished}
-    tasks = {record.task.fingerprint for record, _ in stores.values()}
-    for record in target.records():
-        if record.finished and record.task.fingerprint in tasks:
-            stores.setdefault(record.path, (record, target))
-    seen: dict[tuple[str, str], Path] = {}
-    for path, (record, store) in stores.items():
-        digest = prediction_digest(store.arrays(record))
-        first = seen.setdefault((record.task.fingerprint, digest), path) if digest else path
-        if first != path:
-            raise RecordError(
-                f"The record '{store.root / path}' must not be published: its predictions are those of {first}, to the bit. "
-                "Choose others with --task and --method."
-            )
+    for path, original in copies(chosen, source, target).items():
+        raise RecordError(
+            f"The record '{source.root / path}' must not be published: its predictions are those of {original}, to the bit. "
+            "Choose others with --task and --method."
+        )
 
 
 def _without_file_name(record: Record) -> Record:
