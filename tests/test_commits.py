@@ -60,7 +60,7 @@ def test_a_wheel_says_of_which_commit_it_was_built(tmp_path):
     clone = tmp_path / "clone"
     (clone / "bbh_bench").mkdir(parents=True)
     (clone / "bbh_bench/__init__.py").write_text("")
-    for name in ("hatch_build.py", "pyproject.toml", "README.md", "LICENSE"):
+    for name in ("hatch_build.py", "pyproject.toml", "README.md", "LICENSE", ".gitignore"):
         (clone / name).write_bytes((ROOT / name).read_bytes())
     who = {f"GIT_{role}_{what}": "a@b" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
     for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "x"]):

@@ -338,3 +338,13 @@ def test_an_attack_of_the_tasks_own_need_not_be_registered(plugins, tmp_path):
     tasks = Registry("task", {"own": Registered(task, "tests", task.title)})
     assert publish(store.root, tmp_path / "board", [], [], False, replace(plugins, tasks=tasks)).published == 1
     assert Record.read(tmp_path / "board" / result.record.path).task.attacks[-1]["name"] == "own-noise"
+
+
+def test_a_name_that_stands_twice_in_a_file_is_refused(store, plugins, tmp_path):
+    (record,) = store.records()
+    file = store.root / record.path
+    file.write_text(file.read_text().replace('"scores": {', '"scores": {"test/nll": 0.0,', 1))
+    assert store.records() == [record]  # the last one counts here; elsewhere it may be the first
+    assert "the name 'test/nll' stands twice" in complaint(store, plugins)
+    with pytest.raises(RecordError, match="the name 'test/nll' stands twice"):
+        publish(store.root, tmp_path / "board", [], [], replace=False, plugins=plugins)

@@ -12,7 +12,7 @@ from bbh_bench.leaderboard import render
 from bbh_bench.plugins import Plugins
 from bbh_bench.publishing.copies import copies
 from bbh_bench.publishing.note import note
-from bbh_bench.publishing.plausible import origin_faults
+from bbh_bench.publishing.plausible import file_faults, origin_faults
 from bbh_bench.publishing.verify import SHOWN, mismatches, recomputed, task_faults
 from bbh_bench.records.identity import describe
 from bbh_bench.records.record import Record
@@ -93,7 +93,11 @@ def must_copy(record: Record, source: Store, target: Store, plugins: Plugins, re
         )
     arrays = source.arrays(record)
     _check_attacks(record, where, described, plugins)
-    faults = [*origin_faults(record), *task_faults(record, arrays, task, plugins)]
+    faults = [
+        *file_faults(source.root / record.path),
+        *origin_faults(record),
+        *task_faults(record, arrays, task, plugins),
+    ]
     if faults:
         raise RecordError(f"{where} must not be published: {'; '.join(faults[:SHOWN])}. Run the cell again.")
     scored = recomputed(record, arrays, source, task, plugins.metrics.values())
