@@ -23,6 +23,8 @@ from bbh_bench.errors import BenchError, ContractError, UnknownName, location, t
 
 BUILT_IN = ("bbh_bench.methods", "bbh_bench.tasks", "bbh_bench.attacks", "bbh_bench.evaluation.metrics")
 PACKAGE = "bbh-bench"
+LIFECYCLE = ("bbh_run_started", "bbh_cell_started", "bbh_cell_progress", "bbh_cell_finished", "bbh_run_finished")
+"""Hooks that are called while a run goes on."""
 
 T = TypeVar("T")
 
@@ -35,6 +37,19 @@ class Registered(Generic[T]):
     package: str
     description: str
     """One line."""
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A plugin's implementation of a lifecycle hook."""
+
+    package: str
+    plugin: str
+    """Name under which the plugin is registered."""
+    hook: str
+    function: Callable[..., object]
+    arguments: tuple[str, ...]
+    """Those that the function names."""
 
 
 def description(kind: str, value: Any) -> str:
@@ -80,6 +95,8 @@ class Plugins:
     attacks: Registry[Attack]
     metrics: Registry[Metric]
     problems: tuple[str, ...]
+    listeners: tuple[Listener, ...] = ()
+    """What wants to be told what a run does."""
 
     @property
     def registries(self) -> tuple[Registry[Any], ...]:
@@ -153,7 +170,14 @@ class PluginLoader:
             Registry("attack", self._collect("attack", problems)),
             Registry("metric", self._collect("metric", problems)),
             tuple(problems),
+            tuple(self._listeners()),
         )
+
+    def _listeners(self) -> Iterator[Listener]:
+        for hook in LIFECYCLE:
+            for each in getattr(self.manager.hook, hook).get_hookimpls():
+                package = each.plugin_name.rpartition(":")[0]
+                yield Listener(package, each.plugin_name, hook, each.function, tuple(each.argnames))
 
     def _collect(self, kind: str, problems: list[str]) -> dict[str, Registered[Any]]:
         entries: dict[str, Registered[Any]] = {}

@@ -58,7 +58,7 @@ def test_each_block_has_a_language_that_a_test_runs():
     kinds = {kind for document in DOCUMENTS for kind, _ in BLOCK.findall(document.read_text())}
     assert kinds <= {"python", "toml", "console", "text", "bash", "yaml"}  # text: a diagram; bash, yaml: test_scaling
     assert sorted(README) == ["bbh_bench_mine.py", "pyproject.toml"]
-    assert sorted(EXAMPLES) == ["averaged.py", "confident_errors.py", "momentum.py", "odd_digits.py"]
+    assert sorted(EXAMPLES) == ["averaged.py", "confident_errors.py", "momentum.py", "odd_digits.py", "run_log.py"]
 
 
 def test_the_plugin_of_the_readme_installs_passes_check_and_has_a_row(tmp_path):
@@ -191,14 +191,23 @@ def test_the_metric_of_the_docs_is_computed_for_finished_records(example_file, t
     assert record.scores["test/confident_errors"] == pytest.approx((wrong & (probabilities.max(axis=1) > 0.9)).mean())
 
 
+def test_the_log_of_the_docs_follows_a_run(example_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = example_file("run_log.py")
+    assert main(["run", "--plugin", file.name, "--task", "toy", "--method", "map", "--seeds", "0"]) == 0
+    (record,) = Store(tmp_path / "runs").records()
+    assert (tmp_path / "run.log").read_text() == f"{record.provenance.started} toy map seed 0 finished\n"
+
+
 @pytest.fixture(scope="module")
 def folder_of_a_reader(tmp_path_factory):
-    """With the published records of two seeds under ``runs/``."""
+    """With the published records of two seeds under ``runs/``, and one of them under ``leaderboard/``."""
     folder = tmp_path_factory.mktemp("reader")
-    for source in (ROOT / "leaderboard" / "digits5" / "v3" / "map").glob("seed[01]*"):
-        target = folder / "runs" / source.relative_to(ROOT / "leaderboard")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(source, target)
+    for name, pattern in (("runs", "seed[01]*"), ("leaderboard", "seed0*")):
+        for source in (ROOT / "leaderboard" / "digits5" / "v3" / "map").glob(pattern):
+            target = folder / name / source.relative_to(ROOT / "leaderboard")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target)
     return folder
 
 

@@ -20,6 +20,7 @@ from bbh_bench.running.claiming_observer import ClaimingObserver
 from bbh_bench.running.claims import Claims
 from bbh_bench.running.context import RunContext, select_device
 from bbh_bench.running.executors import Results, inline, processes
+from bbh_bench.running.hooks import HookObserver
 from bbh_bench.running.options import RunOptions, Selection
 from bbh_bench.running.plan import plan, unfinished
 from bbh_bench.running.posterior_cache import PosteriorCache
@@ -70,8 +71,10 @@ def run_cells(
             scratch=stack.enter_context(_shared_folder(store)),
             fast=options.fast,
         )
-        observer.run_started(to_run, len(cells) - len(to_run), options.at_a_time)
-        yield from _results(to_run, context, options, folder, store, observer)
+        hooks = HookObserver(observer, plugins.listeners)
+        stack.callback(hooks.run_finished)
+        hooks.run_started(to_run, len(cells) - len(to_run), options.at_a_time)
+        yield from _results(to_run, context, options, folder, store, hooks)
 
 
 def _device(options: RunOptions) -> torch.device:
