@@ -12,6 +12,7 @@ from bbh_bench.cli import (
     completion,
     diff,
     listing,
+    new,
     publish,
     report,
     rescore,
@@ -25,7 +26,7 @@ from bbh_bench.cli import (
 from bbh_bench.cli.signals import sigterm_raises
 from bbh_bench.errors import BenchError, Terminated, text
 
-COMMANDS = (listing, run, tune, status, report, publish, verify, rescore, show, diff, check, completion)
+COMMANDS = (listing, new, run, tune, status, report, publish, verify, rescore, show, diff, check, completion)
 
 STOPPED = "bbh-bench: stopped; the finished cells are kept, and the same command goes on with the rest."
 READER_LEFT = 141
