@@ -60,7 +60,7 @@ class NoNetwork:
         (["show", "s" * 500], ["sss' cannot be read or written (File name too long)"]),
         (["diff", "nowhere.json", "elsewhere.json"], ["nowhere.json"]),
         (["check", "mapp"], ["No method named 'mapp'", "Did you mean 'map'?"]),
-        (["check"], ["check needs a method", "--plugin FILE"]),
+        (["check"], ["check needs the name of a method", "--plugin FILE"]),
     ],
 )
 def test_bad_input_is_one_paragraph_code_2_and_nothing_written(install, folder, capsys, monkeypatch, arguments, parts):

@@ -16,7 +16,7 @@ TRY_IT = {
     "method": "bbh-bench check {name}\nbbh-bench run --method {name},map",
     "task": "bbh-bench run --task {name} --method map,dropout",
     "attack": "bbh-bench run --task digits5 --method map --attack {name}",
-    "metric": "bbh-bench run --task digits5 --method map,dropout",
+    "metric": "bbh-bench check {name}\nbbh-bench run --task digits5 --method map,dropout",
 }
 """Commands that show what the package does."""
 
