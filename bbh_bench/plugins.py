@@ -175,17 +175,21 @@ class PluginLoader:
 
     def _listeners(self) -> Iterator[Listener]:
         for hook in LIFECYCLE:
-            for each in getattr(self.manager.hook, hook).get_hookimpls():
+            for each in self._implementations(hook):
                 package = each.plugin_name.rpartition(":")[0]
                 yield Listener(package, each.plugin_name, hook, each.function, tuple(each.argnames))
+
+    def _implementations(self, hook: str) -> list[pluggy.HookImpl]:
+        """In the order of registration, built-in ones first, whatever priority a hook asks for."""
+        implementations: list[pluggy.HookImpl] = getattr(
+            self.manager.hook, hook
+        ).get_hookimpls()  # pluggy has no other way
+        return sorted(implementations, key=lambda each: int(each.plugin_name.rpartition(":")[2]))
 
     def _collect(self, kind: str, problems: list[str]) -> dict[str, Registered[Any]]:
         entries: dict[str, Registered[Any]] = {}
         hook = f"bbh_{kind}s"
-        implementations = getattr(self.manager.hook, hook).get_hookimpls()
-        # In the order of registration, built-in ones first, whatever priority a hook asks for.
-        implementations.sort(key=lambda each: int(each.plugin_name.rpartition(":")[2]))
-        for implementation in implementations:
+        for implementation in self._implementations(hook):
             package = implementation.plugin_name.rpartition(":")[0]
             module = implementation.function.__module__
             try:

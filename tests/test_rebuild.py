@@ -7,6 +7,7 @@ from record_factory import record, with_task
 from bbh_bench.errors import RecordError
 from bbh_bench.leaderboard import files, render_folder
 from bbh_bench.records.store import Store
+from bbh_bench.records.verifications import Verification, add_to_log
 
 replace = msgspec.structs.replace
 
@@ -115,3 +116,25 @@ def test_a_deleted_page_is_written_again(folder):
 def test_a_folder_without_records_is_refused(tmp_path):
     with pytest.raises(RecordError, match="no records"):
         render_folder(Store(tmp_path), tmp_path)
+
+
+def test_an_entry_of_the_log_changes_the_pages_of_its_record_and_task_only(folder):
+    rendered(folder)
+    others = times(folder, "[uv]-*", "site/tasks/[uv]-*", "site/records/*/*")
+    task = times(folder, "t-*.md")
+    entry = Verification(
+        record="t/v1/a/seed0.json",
+        predictions="a" * 64,
+        level="recomputed",
+        result="",
+        by="",
+        when="2026-01-01T00:00:00Z",
+        suite="1",
+        commit=None,
+        vector=None,
+    )
+    add_to_log(folder, [entry])
+    rendered(folder)
+    after = times(folder, "[uv]-*", "site/tasks/[uv]-*", "site/records/*/*")
+    assert [path.name for path in others if after[path] != others[path]] == ["a-seed0.html"]
+    assert times(folder, "t-*.md") != task

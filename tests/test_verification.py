@@ -12,7 +12,7 @@ from record_factory import record
 from bbh_bench import cli
 from bbh_bench.errors import RecordError
 from bbh_bench.leaderboard import FILE, files
-from bbh_bench.publishing.rerun import Noise, compared
+from bbh_bench.publishing.rerun import Noise, Rerun, compared
 from bbh_bench.records.record import Predictions
 from bbh_bench.records.store import Store
 from bbh_bench.records.verifications import LOG, Verification, read_log
@@ -55,6 +55,15 @@ def test_predictions_that_the_cell_does_not_give_are_no_rerun(install, folder, c
     assert cli.main(["verify", "--rerun", CELL, "--log"]) == 1
     assert "run again: differs: machine and versions agree, but 1 of" in capsys.readouterr().out
     assert "rerun" not in {each.level for each in read_log(folder / "runs")[CELL]}
+
+
+def test_nobody_vouches_for_a_record_whose_rerun_differs(install, folder, monkeypatch):
+    cli.main(RUN)
+    different = Rerun("differs", "it differs", None)
+    monkeypatch.setattr("bbh_bench.publishing.rerun.rerun", lambda *_: different)
+    assert cli.main(["verify", "--rerun", CELL, "--sign-off", "Ada"]) == 1
+    signed = {path for path, own in read_log(folder / "runs").items() if "signed off" in {each.level for each in own}}
+    assert signed == {CELL.replace("seed0", "seed1")}
 
 
 def test_mistakes_are_named(install, folder, capsys):

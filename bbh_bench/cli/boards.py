@@ -1,16 +1,17 @@
 """The records of a board that a user names: a folder, or a folder at a git revision (``HEAD~3:leaderboard``)."""
 
 import subprocess
-import sys
 import tarfile
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from bbh_bench.cli.report import print_unreadable
 from bbh_bench.errors import BenchError
 from bbh_bench.records.record import Record
 from bbh_bench.records.store import Store
+from bbh_bench.running.commits import git, git_bytes
 
 
 def board(text: str) -> Sequence[Record]:
@@ -29,17 +30,16 @@ def board(text: str) -> Sequence[Record]:
 
 def _records(folder: Path) -> Sequence[Record]:
     records, unreadable = Store(folder).some_readable()
-    for sentence in unreadable:
-        print(f"bbh-bench: left out: {sentence}", file=sys.stderr)
+    print_unreadable(unreadable)
     return records
 
 
 def _extract(revision: str, folder: str, target: Path) -> None:
     """Write the records of a folder, by its path in the repository, to ``target``. Raises ``BenchError``."""
     try:
-        top = _git(Path(), "rev-parse", "--show-toplevel").decode().strip()
-        commit = _git(Path(top), "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}").decode().strip()
-        packed = _git(Path(top), "archive", "--format=tar", commit, "--", f":(glob){folder.rstrip('/')}/*/**/*.json")
+        top = Path(git(Path(), "rev-parse", "--show-toplevel").strip())
+        commit = git(top, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}").strip()
+        packed = git_bytes(top, "archive", "--format=tar", commit, "--", f":(glob){folder.rstrip('/')}/*/**/*.json")
     except OSError as error:
         raise BenchError(f"'{revision}:{folder}' needs git, which cannot be run ({error.strerror}).") from error
     except subprocess.CalledProcessError as error:
@@ -50,7 +50,3 @@ def _extract(revision: str, folder: str, target: Path) -> None:
         ) from error
     with tarfile.open(fileobj=BytesIO(packed)) as archive:
         archive.extractall(target, filter="data")
-
-
-def _git(folder: Path, *arguments: str) -> bytes:
-    return subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, check=True).stdout

@@ -2,16 +2,19 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from bbh_bench.cli.arguments import Commands, add_plugin, load
 from bbh_bench.errors import BenchError
 
 if TYPE_CHECKING:
     from bbh_bench.api import Method, Metric
-    from bbh_bench.plugins import Plugins
+    from bbh_bench.plugins import Plugins, Registry
+
+T = TypeVar("T")
 
 
 def add_parser(commands: Commands) -> None:
@@ -34,42 +37,31 @@ def command(options: argparse.Namespace) -> int:
         raise BenchError("check needs the name of a method or metric, or --plugin FILE for those of a file.")
     plugins = load(options.plugin)
     files = [Path(file).name for file in options.plugin]
-    metrics = metrics_to_check(plugins, options.name, files)
-    methods = methods_of(plugins, files) if options.name is None else []
-    if options.name is not None and not metrics:
-        methods = [plugins.methods[options.name]]
+    methods, metrics = chosen(plugins, options.name, files)
     broken = rejected(plugins, files)
     if not methods and not metrics and not broken:
         raise BenchError(
             f"{', '.join(files)} provides no method or metric. Return them from its hooks, such as bbh_methods()."
         )
-    codes = [*(check(method, options.kind) for method in methods), *map(check_one_metric, metrics)]
-    return 1 if broken or any(codes) else 0
+    kept = [*(method_keeps(method, options.kind) for method in methods), *map(metric_keeps, metrics)]
+    return 1 if broken or not all(kept) else 0
 
 
-def metrics_to_check(plugins: "Plugins", name: str | None, files: Sequence[str]) -> "list[Metric]":
-    """The metric of this name, if there is one and no method has it; without a name, those that plugin files provide."""
+def chosen(plugins: "Plugins", name: str | None, files: Sequence[str]) -> "tuple[list[Method], list[Metric]]":
+    """What to check: the method of this name, else the metric; without a name, what plugin files provide.
+
+    Raises ``UnknownName``.
+    """
     if name is None:
-        return [entry.value for entry in plugins.metrics.entries.values() if entry.package in files]
-    return [plugins.metrics[name]] if name in set(plugins.metrics) - set(plugins.methods) else []
+        return provided(plugins.methods, files), provided(plugins.metrics, files)
+    if name in set(plugins.metrics) - set(plugins.methods):
+        return [], [plugins.metrics[name]]
+    return [plugins.methods[name]], []
 
 
-def check_one_metric(metric: "Metric") -> int:
-    """Run the contract tests on one metric and print how they ended."""
-    from bbh_bench.metric_checks import check_metric
-
-    try:
-        check_metric(metric)
-    except AssertionError as error:
-        print(f"{metric.name} breaks the contract: {error}", file=sys.stderr)
-        return 1
-    print(f"{metric.name} keeps the contract of a metric.")
-    return 0
-
-
-def methods_of(plugins: "Plugins", files: Sequence[str]) -> "list[Method]":
-    """The methods that plugin files provide."""
-    return [entry.value for entry in plugins.methods.entries.values() if entry.package in files]
+def provided(registry: "Registry[T]", files: Sequence[str]) -> list[T]:
+    """What plugin files provide of one kind."""
+    return [entry.value for entry in registry.entries.values() if entry.package in files]
 
 
 def rejected(plugins: "Plugins", files: Sequence[str]) -> list[str]:
@@ -77,14 +69,27 @@ def rejected(plugins: "Plugins", files: Sequence[str]) -> list[str]:
     return [problem for problem in plugins.problems if any(f"'{file}'" in problem for file in files)]
 
 
-def check(method: "Method", kind: str) -> int:
-    """Run the contract tests on one method and print how they ended."""
+def method_keeps(method: "Method", kind: str) -> bool:
+    """Whether a method keeps its contract; printed."""
     from bbh_bench.testing import check_method
 
+    test = partial(check_method, method, "regression" if kind == "regression" else "classification")
+    return keeps(method.name, f"a method, in {kind}", test)
+
+
+def metric_keeps(metric: "Metric") -> bool:
+    """Whether a metric keeps its contract; printed."""
+    from bbh_bench.metric_checks import check_metric
+
+    return keeps(metric.name, "a metric", partial(check_metric, metric))
+
+
+def keeps(name: str, what: str, test: Callable[[], None]) -> bool:
+    """Run contract tests, and print how they ended."""
     try:
-        check_method(method, "regression" if kind == "regression" else "classification")
+        test()
     except AssertionError as error:
-        print(f"{method.name} breaks the contract: {error}", file=sys.stderr)
-        return 1
-    print(f"{method.name} keeps the contract of a method, in {kind}.")
-    return 0
+        print(f"{name} breaks the contract: {error}", file=sys.stderr)
+        return False
+    print(f"{name} keeps the contract of {what}.")
+    return True

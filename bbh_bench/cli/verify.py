@@ -52,18 +52,17 @@ def command(options: argparse.Namespace) -> int:
     records, unreadable = store.some_readable()
     chosen = _chosen(options.rerun, records, store)
     if options.submission:
-        complaints, wrong = _submission(store, Store(Path(options.to)), plugins)
+        complaints, wrong = _submission(records, store, Store(Path(options.to)), plugins)
     else:
         complaints = verify_records(records, store, plugins)
         wrong = print_complaints(complaints)
     good = [record for record in records if complaints.get(record.path) == ""]
     if options.log or options.sign_off:
         note(store, good, "recomputed")
+    differ = [record for record in chosen if not _same_again(record, store, records, plugins, options)]
     if options.sign_off:
-        note(store, good, "signed off", by=options.sign_off)
-    for record in chosen:
-        wrong = max(wrong, _rerun(record, store, plugins, options))
-    return max(wrong, print_unreadable(unreadable))
+        note(store, [record for record in good if record not in differ], "signed off", by=options.sign_off)
+    return max(wrong, 1 if differ else 0, print_unreadable(unreadable))
 
 
 def _check_name(name: str | None) -> None:
@@ -92,11 +91,13 @@ def _chosen(paths: Sequence[str], records: "Sequence[Record]", store: "Store") -
     return chosen
 
 
-def _submission(submitted: "Store", board: "Store", plugins: "Plugins") -> tuple[Mapping[Path, str], int]:
+def _submission(
+    records: "Sequence[Record]", submitted: "Store", board: "Store", plugins: "Plugins"
+) -> tuple[Mapping[Path, str], int]:
     """Print what was found. The complaints, and the exit code."""
     from bbh_bench.publishing.submission import check_submission
 
-    found = check_submission(submitted, board, plugins)
+    found = check_submission(records, submitted, board, plugins)
     faults = [complaint for complaint in found.complaints.values() if complaint]
     print("".join(f"{complaint}\n" for complaint in faults), end="")
     for row in found.provisional:
@@ -106,17 +107,19 @@ def _submission(submitted: "Store", board: "Store", plugins: "Plugins") -> tuple
     return found.complaints, 1 if faults else 0
 
 
-def _rerun(record: "Record", store: "Store", plugins: "Plugins", options: argparse.Namespace) -> int:
+def _same_again(
+    record: "Record", store: "Store", records: "Sequence[Record]", plugins: "Plugins", options: argparse.Namespace
+) -> bool:
+    """Run the cell of a record again, print how it compares, and note it if that is asked."""
     from bbh_bench.publishing.note import note
     from bbh_bench.publishing.rerun import rerun
 
-    result = rerun(record, store, plugins, options.data)
+    result = rerun(record, store, records, plugins, options.data)
     print(f"{record.path}: run again: {result.outcome}: {result.text}.", flush=True)
-    if result.outcome == "differs":
-        return 1
-    if options.log:
+    same = result.outcome != "differs"
+    if same and options.log:
         note(store, [record], "rerun", result=result.outcome, vector=result.vector)
-    return 0
+    return same
 
 
 def print_complaints(complaints: Mapping[Path, str]) -> int:

@@ -1,14 +1,15 @@
 """What differs between two boards: what appeared and vanished, and which scores moved beyond noise."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from scipy.stats import ttest_ind
 
 from bbh_bench.leaderboard.columns import overview_columns
 from bbh_bench.leaderboard.comparison import FEWEST_SEEDS, LEVEL, holm, paired
-from bbh_bench.leaderboard.statistics import column_values
+from bbh_bench.leaderboard.statistics import by_seed, column_values
 from bbh_bench.leaderboard.tables import Column, TaskRecords, by_task
 from bbh_bench.records.record import Record
 
@@ -55,9 +56,9 @@ def moves(old: TaskRecords, new: TaskRecords) -> list[Move]:
         if column.name.startswith("cost/"):
             continue  # costs of two machines or days
         for method in (name for name in new.by_method if name in old.by_method):
-            first, second = _by_seed(old, method, column), _by_seed(new, method, column)
+            first, second = by_seed(column, old.by_method[method]), by_seed(column, new.by_method[method])
             if first and second and first != second:
-                found.append(Move(method, column, _mean(first), _mean(second), _p(first, second)))
+                found.append(Move(method, column, fmean(first.values()), fmean(second.values()), _p(first, second)))
     return found
 
 
@@ -148,20 +149,11 @@ def _by_identity(records: Sequence[Record]) -> dict[tuple[str, int, str], TaskRe
     return {(group.task.name, group.task.version, group.task.fingerprint): group for group in groups}
 
 
-def _by_seed(group: TaskRecords, method: str, column: Column) -> dict[int, float]:
-    values = {record.seed: column.value(record) for record in group.by_method[method]}
-    return {seed: value for seed, value in values.items() if not math.isnan(value)}
-
-
 def _ranks(group: TaskRecords) -> dict[str, int]:
     for column in overview_columns(group):
         if column.name == group.task.headline:
             return column_values(group, column).ranks
     return {}
-
-
-def _mean(values: Mapping[int, float]) -> float:
-    return sum(values.values()) / len(values)
 
 
 def _text(move: Move) -> str:
@@ -178,6 +170,6 @@ def _cells(records: Sequence[Record]) -> str:
     return f"{len(records)} cells of {len(methods)} methods"
 
 
-def _seeds(seeds: Mapping[int, object] | Sequence[int] | set[int]) -> str:
+def _seeds(seeds: Iterable[int]) -> str:
     numbers = sorted(seeds)
     return f"seed{'' if len(numbers) == 1 else 's'} {', '.join(map(str, numbers))}"

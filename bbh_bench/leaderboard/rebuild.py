@@ -1,11 +1,12 @@
 """Renders the board of a folder, and only what changed since the last time: boards may have ten thousand records.
 
 A hidden file in the site's folder says of which files the board was made, and keeps what pages about several tasks need of each
-task. A task whose files are the same is not read again. Everything is rendered again if the code of this package changed,
-the log of verifications, or the tasks or methods of the board, which every page shows.
+task. A task whose files, and whose part of the log of verifications, are the same is not read again. Everything is rendered
+again if the code of this package changed, or the tasks or methods of the board, which every page shows.
 """
 
 import hashlib
+import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -25,14 +26,14 @@ from bbh_bench.records.files import Together
 from bbh_bench.records.limits import read_limited
 from bbh_bench.records.record import Record
 from bbh_bench.records.store import Store, collector_paused, readable_records
-from bbh_bench.records.verifications import Log, read_log
+from bbh_bench.records.verifications import LOG, Log, read_log
 
 STATE = f"{SITE}/.state.json"
 LARGEST_STATE = 2**28
 MANY = 500
 """Records in figures from which these are drawn in a second process, which takes a second to start."""
 Stamp = tuple[int, int]
-"""Size, and time of the last change in nanoseconds, of a file."""
+"""Size, and time of the last change in nanoseconds, of a file; of the entries of a record in the log, size and checksum."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class State:
     """Of a rendered board."""
 
     code: str
-    """Digest of this package and of the log of verifications."""
+    """Digest of this package."""
     stamps: dict[str, dict[str, Stamp]] = field(default_factory=dict)
     """Of each file, by the folder of a version of a task and by its path. Folders with unreadable records are left out."""
     parts: dict[str, list[Part]] = field(default_factory=dict)
@@ -60,8 +61,8 @@ def render_folder(store: Store, out: Path) -> tuple[Path, list[str]]:
     Raises ``RecordError`` if no record can be read, and ``OSError`` if a file cannot be written.
     """
     log = read_log(store.root)
-    old = _read_state(out / STATE, log)
-    stamps = _stamps(store.root)
+    old = _read_state(out / STATE)
+    stamps = _stamps(store.root, log)
     same = {
         folder for folder, files in stamps.items() if files == old.stamps.get(folder) and _are_there(old, folder, out)
     }
@@ -160,15 +161,25 @@ def _shown(groups: Sequence[TaskRecords], kept: Mapping[str, list[Part]]) -> tup
     return tasks | {group.stem for group in groups}, methods | names
 
 
-def _stamps(root: Path) -> dict[str, dict[str, Stamp]]:
-    """Of the files of records and arrays, by folder."""
+def _stamps(root: Path, log: Log) -> dict[str, dict[str, Stamp]]:
+    """Of the files of records and arrays, by folder, and of what the log says about these."""
     stamps: dict[str, dict[str, Stamp]] = {}
     for path in sorted(root.rglob("seed*")):
         relative = path.relative_to(root)
         if path.suffix in (".json", ".npz") and not any(part.startswith(".") for part in relative.parts):
             status = path.lstat()
             stamps.setdefault(_folder(relative), {})[str(relative)] = (status.st_size, status.st_mtime_ns)
+    for record, entries in log.items():
+        files = stamps.get(_folder(Path(record)), {})
+        if record in files:
+            content = msgspec.json.encode(entries)
+            files[_in_log(record)] = len(content), zlib.crc32(content)
     return stamps
+
+
+def _in_log(record: str) -> str:
+    """Under which the stamp of a record's entries in the log stands."""
+    return f"{record} in {LOG}"
 
 
 def _folder(path: Path) -> str:
@@ -177,9 +188,10 @@ def _folder(path: Path) -> str:
 
 
 def _changed(record: Record, old: State, stamps: Mapping[str, Mapping[str, Stamp]]) -> bool:
-    """Whether the file of a record is not the one of which its page was made."""
-    folder, path = _folder(record.path), str(record.path)
-    return old.stamps.get(folder, {}).get(path) != stamps[folder][path]
+    """Whether the file of a record is not the one of which its page was made, or the log says something else of it."""
+    before, now = (each.get(_folder(record.path), {}) for each in (old.stamps, stamps))
+    path = str(record.path)
+    return any(before.get(name) != now.get(name) for name in (path, _in_log(path)))
 
 
 def _with_folder(path: Path) -> Path:
@@ -187,9 +199,9 @@ def _with_folder(path: Path) -> Path:
     return path
 
 
-def _read_state(path: Path, log: Log) -> State:
-    """An empty one if there is none, if it is damaged, if other code wrote it, or if other records are verified now."""
-    code = hashlib.sha256(msgspec.json.encode([_digest_of_code(), log])).hexdigest()
+def _read_state(path: Path) -> State:
+    """An empty one if there is none, if it is damaged, or if other code wrote it."""
+    code = _digest_of_code()
     try:
         state = msgspec.json.decode(read_limited(path, LARGEST_STATE), type=State)
     except (OSError, ValueError, msgspec.MsgspecError):

@@ -1,10 +1,12 @@
 """Means and t intervals over seeds, the order of methods, and how they compare."""
 
 import math
+from collections.abc import Sequence
 from statistics import fmean
 
 from bbh_bench.leaderboard.comparison import FEWEST_SEEDS, Comparison, compare, half_width
 from bbh_bench.leaderboard.tables import Column, ColumnValues, TaskRecords, Value
+from bbh_bench.records.record import Record
 
 
 def method_order(group: TaskRecords) -> list[str]:
@@ -13,6 +15,12 @@ def method_order(group: TaskRecords) -> list[str]:
     sign = -1 if group.direction(headline) == "higher" else 1
     means = {name: sign * fmean(each.scores[headline] for each in own) for name, own in group.by_method.items()}
     return sorted(means, key=lambda name: means[name])
+
+
+def by_seed(column: Column, records: Sequence[Record]) -> dict[int, float]:
+    """The values that records have, which are of one method, by seed."""
+    values = {record.seed: column.value(record) for record in records}
+    return {seed: value for seed, value in values.items() if not math.isnan(value)}
 
 
 def column_values(group: TaskRecords, column: Column) -> ColumnValues:
@@ -26,10 +34,7 @@ def _column_values(group: TaskRecords, column: Column) -> ColumnValues:
     pairs = comparison(group, column)
     best = pairs.best() if pairs else None
     ranks = pairs.ranks() if pairs and len(pairs.methods) > 1 else {}
-    known = {
-        name: [value for value in map(column.value, records) if not math.isnan(value)]
-        for name, records in group.by_method.items()
-    }
+    known = {name: list(by_seed(column, records).values()) for name, records in group.by_method.items()}
     values = {
         name: Value(
             fmean(own),
@@ -57,8 +62,7 @@ def comparison(group: TaskRecords, column: Column) -> Comparison | None:
     for name, records in group.by_method.items():
         distrusted = column.depends_on_audit and group.failed_checks(name)
         if not distrusted and not (column.may_be_bound and group.only_bounds(name)):
-            known = {record.seed: column.value(record) for record in records}
-            scores[name] = {seed: value for seed, value in known.items() if not math.isnan(value)}
+            scores[name] = by_seed(column, records)
     return compare(scores, column.direction, group.images.get(column.name))
 
 

@@ -35,7 +35,7 @@ def front_sentence(group: TaskRecords) -> list[str]:
     columns = trade_off_columns(group)
     if not columns:
         return []
-    names = ", ".join(f"{code(name)}" for name in front(columns))
+    names = ", ".join(map(code, front(columns)))
     return [paragraph(f"On the Pareto front of {subjects(columns)}, by the means: {names}.")]
 
 

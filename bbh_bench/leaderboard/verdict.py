@@ -31,7 +31,7 @@ def _clause(group: TaskRecords, column: Column) -> list[str]:
     tied = [name for name in ordered if name in pairs.tied_with(first)]
     if len(tied) == len(ordered) - 1:
         return [f"by {heading}, no method can be told apart from {code(first)}, which has the best mean"]
-    names = ", ".join(f"{code(name)}" for name in tied)
+    names = ", ".join(map(code, tied))
     return [f"by {heading}, {code(first)} has the best mean and cannot be told apart from {names}"]
 
 

@@ -46,8 +46,12 @@ class Rerun:
     """Vector instructions of this machine."""
 
 
-def rerun(record: Record, store: Store, plugins: Plugins, data: str | None = None) -> Rerun:
+def rerun(
+    record: Record, store: Store, published: Sequence[Record], plugins: Plugins, data: str | None = None
+) -> Rerun:
     """Run the cell of a record again on this machine, without looking at the record, and compare.
+
+    ``published`` are the records of its folder, whose other seeds say how large the noise is.
 
     Raises ``BenchError`` if its task, method, attacks or data are not at hand, and for a record of a failed cell.
     """
@@ -59,7 +63,7 @@ def rerun(record: Record, store: Store, plugins: Plugins, data: str | None = Non
         reason = f"{new.error.type}: {new.error.message}" if new.error else "unknown reason"
         return Rerun("differs", f"the cell failed ({reason})", new.provenance.hardware.vector)
     others = _differences(record, new)
-    outcome, text = compared(store.arrays(record), result.arrays, others, _noise(record, new, store))
+    outcome, text = compared(store.arrays(record), result.arrays, others, _noise(record, new, published))
     return Rerun(outcome, text, new.provenance.hardware.vector)
 
 
@@ -129,17 +133,17 @@ class Noise:
         return phrases
 
 
-def _noise(record: Record, new: Record, store: Store) -> Noise:
+def _noise(record: Record, new: Record, published: Sequence[Record]) -> Noise:
     same = [
         other
-        for other in store.some_readable()[0]
+        for other in published
         if other.finished
         and other.task.fingerprint == record.task.fingerprint
         and (other.method.name, other.method.version) == (record.method.name, record.method.version)
     ]
     names = [name for name in new.scores if _is_compared(name, record.task.headline)]
-    published = {name: [other.scores[name] for other in same if name in other.scores] for name in names}
-    return Noise(len(same), {name: (new.scores[name], own) for name, own in published.items() if len(own) >= FEWEST})
+    known = {name: [other.scores[name] for other in same if name in other.scores] for name in names}
+    return Noise(len(same), {name: (new.scores[name], own) for name, own in known.items() if len(own) >= FEWEST})
 
 
 def _is_compared(name: str, headline: str) -> bool:

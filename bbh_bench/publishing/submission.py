@@ -1,6 +1,7 @@
 """Checks records that somebody submits to a board, as ``publish`` would, and names every fault instead of the first one."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,14 +26,11 @@ class Submission:
     """Rows that would have fewer than three seeds, with their number."""
 
 
-def check_submission(submitted: Store, board: Store, plugins: Plugins) -> Submission:
-    """Check every record of a folder against the installed tasks, methods and metrics, and against the board.
+def check_submission(records: Sequence[Record], submitted: Store, board: Store, plugins: Plugins) -> Submission:
+    """Check records of the folder ``submitted`` against the installed tasks, methods and metrics, and against the board.
 
-    Files that cannot be read are left out.
-
-    Raises ``RecordError`` if the folder or the board cannot be read.
+    Raises ``RecordError`` if the board cannot be read.
     """
-    records, _ = submitted.some_readable()
     published = board.records() if board.root.exists() else []
     complaints, new = {}, []
     for record in records:

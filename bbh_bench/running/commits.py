@@ -26,17 +26,14 @@ def suite_state() -> State:
 
 
 def git_state(folder: Path, file: str = "__init__.py") -> State:
-    """The state of the clone in which ``folder`` lies.
-
-    All None unless ``file`` in ``folder`` is tracked: the folder may lie inside a repository of another project.
-    """
+    """The state of the clone in which ``folder`` lies. All None unless ``file`` in ``folder`` is tracked there."""
     try:
-        if _git(folder, "ls-files", file).strip() != file:
+        if not _tracks(folder, file):
             return None, None, None
-        commit, status = _git(folder, "rev-parse", "HEAD").strip(), _git(folder, "status", "--porcelain")
+        commit, status = git(folder, "rev-parse", "HEAD").strip(), git(folder, "status", "--porcelain")
         if not status:
             return commit, False, None
-        changes = status + _git(folder, "diff", "HEAD")
+        changes = status + git(folder, "diff", "HEAD")
         return commit, True, hashlib.sha256(changes.encode()).hexdigest()
     except (OSError, subprocess.CalledProcessError):
         return None, None, None
@@ -65,19 +62,27 @@ def built_state(file: Path) -> State:
 def exists(commit: str) -> bool | None:
     """Whether the suite's own repository has a commit. None if that is not known: there is no clone, or not all of it."""
     try:
-        if _git(PACKAGE, "ls-files", "__init__.py").strip() != "__init__.py":
-            return None
-        if _git(PACKAGE, "rev-parse", "--is-shallow-repository").strip() != "false":
+        if not _tracks(PACKAGE) or git(PACKAGE, "rev-parse", "--is-shallow-repository").strip() != "false":
             return None
     except (OSError, subprocess.CalledProcessError):
         return None
     try:
-        _git(PACKAGE, "cat-file", "-e", f"{commit}^{{commit}}")
+        git(PACKAGE, "cat-file", "-e", f"{commit}^{{commit}}")
     except subprocess.CalledProcessError:
         return False
     return True
 
 
-def _git(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, check=True)
-    return done.stdout.decode(errors="replace")
+def git(folder: Path, *arguments: str) -> str:
+    """What a git command prints. Raises ``OSError`` if there is no git, and ``CalledProcessError`` if it fails."""
+    return git_bytes(folder, *arguments).decode(errors="replace")
+
+
+def git_bytes(folder: Path, *arguments: str) -> bytes:
+    """As ``git``, for what is no text."""
+    return subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, check=True).stdout
+
+
+def _tracks(folder: Path, file: str = "__init__.py") -> bool:
+    """Whether a clone has this file of the folder: the folder may lie inside a repository of another project."""
+    return git(folder, "ls-files", file).strip() == file
