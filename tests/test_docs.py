@@ -23,7 +23,7 @@ from bbh_bench.running.stages import seed_everything
 from bbh_bench.testing import check_method, small_problem
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -201,9 +201,9 @@ def test_the_log_of_the_docs_follows_a_run(example_file, tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def folder_of_a_reader(tmp_path_factory):
-    """With the published records of two seeds under ``runs/``, and one of them under ``leaderboard/``."""
+    """With the published records of three seeds under ``runs/``, and one of them under ``leaderboard/``."""
     folder = tmp_path_factory.mktemp("reader")
-    for name, pattern in (("runs", "seed[01]*"), ("leaderboard", "seed0*")):
+    for name, pattern in (("runs", "seed[0-2].*"), ("leaderboard", "seed0*")):
         for source in (ROOT / "leaderboard" / "digits5" / "v3" / "map").glob(pattern):
             target = folder / name / source.relative_to(ROOT / "leaderboard")
             target.parent.mkdir(parents=True, exist_ok=True)
