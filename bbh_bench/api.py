@@ -92,6 +92,15 @@ class Searchable(Protocol):
         ...
 
 
+@runtime_checkable
+class Preparable(Protocol):
+    """A method whose library takes seconds to import. Optional."""
+
+    def prepare(self) -> None:
+        """Import what ``fit`` uses, before its clock starts. It gets no data, and random numbers are seeded after it."""
+        ...
+
+
 @dataclass(frozen=True)
 class Architecture:
     """A network, identified by its name, its version and the shapes of its parameters."""

@@ -162,6 +162,11 @@ class Problem:
     """
     augmented: Augmented | None = None
     """If given, ``batches`` compute their inputs from these stored examples, not from ``x``."""
+    prior_scale: float | None = None
+    """If given, the task states the prior: normal with this standard deviation, on every weight and bias.
+
+    A method then uses it in place of its own. It makes the posteriors of all methods approximations of the same one.
+    """
 
     def __post_init__(self) -> None:
         """Raises ``ContractError`` if ``x``, ``y`` and the stored examples differ in number."""
@@ -173,6 +178,10 @@ class Problem:
     def steps(self) -> int:
         """Number of batches that one call of ``batches`` yields."""
         return self.epochs * -(-len(self.x) // self.batch_size)
+
+    def prior_scale_or(self, own: float) -> float:
+        """Standard deviation of the prior: the task's if it states one, otherwise the method's own."""
+        return own if self.prior_scale is None else self.prior_scale
 
     def batches(self) -> Batches:
         """The whole budget, in a new random order every epoch. An ensemble iterates over it once per member."""

@@ -45,6 +45,8 @@ def overview_columns(group: TaskRecords) -> list[Column]:
 def _short_classification(group: TaskRecords) -> list[Column]:
     """Error, NLL, ECE, AUROC of the first OOD set, entropy AUC on both sets, robust accuracy at one epsilon, degradation."""
     columns = [
+        score_column(group, "total variation", "test/total_variation", 4),
+        score_column(group, "agreement %", "test/agreement", 2, 100),
         score_column(group, "error %", "test/error", 2, 100),
         score_column(group, "NLL", "test/nll", 4),
         score_column(group, "ECE", "test/ece", 4),
@@ -81,6 +83,7 @@ def main_columns(group: TaskRecords) -> list[Column]:
 
 def _classification(group: TaskRecords) -> list[Column]:
     columns = [
+        score_column(group, "total variation", "test/total_variation", 4),
         score_column(group, "error %", "test/error", 2, 100),
         score_column(group, "NLL", "test/nll", 4),
         score_column(group, "ECE", "test/ece", 4),
@@ -100,9 +103,11 @@ def _regression(group: TaskRecords) -> list[Column]:
         score_column(group, "NLL on the grid", "grid/nll", 2),
         *[score_column(group, f"coverage of {k} %", f"inside/coverage{k}", 1, 100) for k in (50, 90, 95)],
         score_column(group, "95 % width outside", "outside/width", 1),
+        *[score_column(group, f"total variation {k}", f"{k}/total_variation", 4) for k in ("inside", "outside")],
     ]
     names = {column.name for column in known}
-    return [*known, *[column for column in _all_scores(group) if column.name not in names]]
+    others = [column for column in _all_scores(group) if column.name not in names]
+    return [*known, *[column for column in others if not column.name.endswith("total_variation_floor")]]
 
 
 def _all_scores(group: TaskRecords) -> list[Column]:
@@ -224,6 +229,7 @@ BUILT_IN = {
         "mutual_information",
     ),
     *("auroc", "aupr", "fpr95"),
+    *("total_variation", "total_variation_floor", "agreement"),
 }
 """Last parts of the names of scores that have a column of their own."""
 

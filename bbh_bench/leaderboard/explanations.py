@@ -43,6 +43,12 @@ EXPLANATIONS = {
     "uncertainty misleads.",
     "auroc_both": "AUROC of OOD detection where OOD images are perturbed to look certain and test images to look uncertain, as "
     "a mean over ε. Below 0.5 the uncertainty misleads.",
+    "total_variation": "Half the sum of the absolute differences between the predictive probabilities of the method and those "
+    "of the exact posterior, averaged over inputs. 0 is the exact posterior; differences below the floor mean nothing.",
+    "total_variation_floor": "The total variation between the predictive distributions of two halves of the chains that "
+    "sampled the reference. No method can be shown to be closer than that.",
+    "agreement": "The percentage of inputs whose most probable class is the same for the method and for the exact posterior. "
+    "High values are better.",
     "rmse": "The root of the mean squared difference between prediction and target, in units of the target. Low values are "
     "better.",
     "coverage50": "The percentage of noisy targets inside the central 50 % predictive interval. A calibrated method has 50.",

@@ -7,6 +7,7 @@ import numpy as np
 
 from bbh_bench.leaderboard.columns import NORMS
 from bbh_bench.leaderboard.drawing import COLOURS, drawn_methods, line, new_figure, png, styles
+from bbh_bench.leaderboard.fidelity_figure import fidelity_figure, fidelity_sets
 from bbh_bench.leaderboard.summary_figure import has_summary, summary_figure
 from bbh_bench.leaderboard.tables import ATTACKED_SETS, Curve, TaskRecords
 from bbh_bench.records.record import Record
@@ -27,6 +28,7 @@ def file_name(group: TaskRecords, figure: str = "") -> str:
 def draw(groups: Sequence[TaskRecords], methods: Iterable[str]) -> dict[str, bytes]:
     """PNG files by name. A regression on a line has its fits; a classification its attacks and shifts.
 
+    A task with a reference predictive has the distances from it.
     A method has the same colour and marker in all of them; ``methods`` are those of the whole board.
     """
     style = styles(methods)
@@ -34,6 +36,8 @@ def draw(groups: Sequence[TaskRecords], methods: Iterable[str]) -> dict[str, byt
     for group in groups:
         if has_fits(group):
             pictures[file_name(group)] = _fits(group)
+        if fidelity_sets(group):
+            pictures[file_name(group, "fidelity")] = fidelity_figure(group, style)
         if group.task.kind != "classification":
             continue
         if has_summary(group):

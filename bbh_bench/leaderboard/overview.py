@@ -6,6 +6,7 @@ from bbh_bench.leaderboard import figures
 from bbh_bench.leaderboard.audit import struck_out_reasons
 from bbh_bench.leaderboard.columns import overview_columns
 from bbh_bench.leaderboard.drawing import drawn_methods
+from bbh_bench.leaderboard.fidelity_figure import fidelity_sets
 from bbh_bench.leaderboard.glossary import GLOSSARY
 from bbh_bench.leaderboard.page import Block, figure, markdown
 from bbh_bench.leaderboard.rendering import DASH, Table, column_texts, escaped, paragraph, short
@@ -39,6 +40,10 @@ def section(group: TaskRecords) -> list[Block]:
     elif has_summary(group):
         alt = "Likelihood against cost; worst-case accuracy and OOD AUROC under attack against epsilon"
         blocks.append(figure(group, "summary", alt))
+    elif fidelity_sets(group):
+        blocks.append(
+            figure(group, "fidelity", "Total variation of each method from the exact posterior, with the floor")
+        )
     return [*blocks, f"[All tables, figures, failures and the origin of the records]({page_name(group)})"]
 
 

@@ -5,6 +5,7 @@ from bbh_bench.leaderboard.audit import passed_checks, struck_out_reasons
 from bbh_bench.leaderboard.columns import COSTS, in_distribution_columns, main_columns, ood_columns, other_columns
 from bbh_bench.leaderboard.deep_ensemble import equivalent
 from bbh_bench.leaderboard.equivalence import equivalence_section
+from bbh_bench.leaderboard.fidelity import fidelity_sections
 from bbh_bench.leaderboard.origin import origin
 from bbh_bench.leaderboard.page import Block, figure
 from bbh_bench.leaderboard.passes import passes_table
@@ -63,6 +64,7 @@ def task_page(group: TaskRecords) -> list[Block]:
             figure(group, "fits", "Data, true function and predictions of each method"),
             paragraph(FITS),
         ]
+    parts += fidelity_sections(group)
     if group.task.kind == "classification" and group.finished:
         parts += _classification_sections(group)
     if group.finished:

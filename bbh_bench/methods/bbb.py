@@ -72,12 +72,12 @@ class Bbb:
         """Minimise the mean negative log-likelihood plus KL / N."""
         network = problem.network().train()
         gaussians = Gaussians(sampled_layers(network, self.name), self.log_variance)
-        outputs = self._outputs(network, gaussians)
+        outputs, prior_scale = self._outputs(network, gaussians), problem.prior_scale_or(self.prior_scale)
 
         def loss(x: Tensor, y: Tensor, step: int) -> Tensor:
             likelihood = torch.stack([problem.likelihood(output, y) for output in outputs(x)]).mean()
             weight = annealing_weight(step, problem.steps, self.anneal) / len(problem.x)
-            return likelihood + weight * gaussians.kl(self.prior_scale)
+            return likelihood + weight * gaussians.kl(prior_scale)
 
         optimiser = adam(network.parameters(), learning_rate(self.lr, problem.steps))
         optimiser.add_param_group({"params": [gaussians.flat_log_variance], "lr": self.log_variance_lr})

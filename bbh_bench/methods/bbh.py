@@ -144,9 +144,10 @@ class Bbh:
 
     def _estimate(self, problem: Problem) -> KlEstimate:
         """The chosen estimator, with new samples of the prior at every call."""
+        prior_scale = problem.prior_scale_or(self.prior_scale)
 
         def prior(samples: Tensor) -> Tensor:
-            return self.prior_scale * torch.randn_like(samples)
+            return prior_scale * torch.randn_like(samples)
 
         if self.kl == "discriminator":
             return _TrainedAlongside(Discriminator().to(problem.x.device), prior, self.lr)

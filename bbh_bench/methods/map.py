@@ -19,7 +19,7 @@ class Map:
     lr: float | None = None
     """Learning rate of Adam. None: that of the budget, between 1e-3 and 4e-3 (``bbh_bench.inference.rates``)."""
     prior_scale: float = 1.0
-    """Standard deviation of the prior on kernels. Biases have no prior, as in the paper's MAP."""
+    """Standard deviation of the prior on kernels. Biases have no prior, as in the paper's MAP, unless the task states one."""
 
     def search_space(self) -> Mapping[str, Choices]:
         """See ``api.Searchable``. The range of the learning rate is that of every method."""
@@ -37,10 +37,11 @@ def train_map(network: nn.Module, problem: Problem, lr: float | None, prior_scal
 
     ``lr``: None for that of the budget.
     """
-    weights = kernels(network)
+    weights = kernels(network) if problem.prior_scale is None else list(network.parameters())
+    scale = problem.prior_scale_or(prior_scale)
 
     def loss(x: Tensor, y: Tensor, step: int) -> Tensor:
-        return problem.likelihood(network(x), y) + negative_log_prior(weights, prior_scale) / len(problem.x)
+        return problem.likelihood(network(x), y) + negative_log_prior(weights, scale) / len(problem.x)
 
     network.train()
     minimise(problem, adam(network.parameters(), learning_rate(lr, problem.steps)), loss)

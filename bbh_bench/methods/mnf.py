@@ -14,7 +14,7 @@ weights. The scales and shifts of normalisation layers remain point estimates.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -82,7 +82,8 @@ class Mnf:
         """
         network = problem.network()
         layers = sampled_layers(network, self.name)
-        mnf_layers = {name: MnfLayer(layer, self).to(problem.x.device) for name, layer in layers.items()}
+        with_prior = replace(self, prior_scale=problem.prior_scale_or(self.prior_scale))
+        mnf_layers = {name: MnfLayer(layer, with_prior).to(problem.x.device) for name, layer in layers.items()}
         noisy = with_layers(network, {layers[name]: layer for name, layer in mnf_layers.items()}).train()
 
         def loss(x: Tensor, y: Tensor, step: int) -> Tensor:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import msgspec
 
-from bbh_bench.api import Posterior, Problem
+from bbh_bench.api import Posterior, Preparable, Problem
 from bbh_bench.errors import BenchWarning, ContractError
 from bbh_bench.running.cell import Cell
 from bbh_bench.running.clock import FitClock
@@ -65,6 +65,8 @@ def _fit(
     if context.checkpoints is not None:
         saved = context.checkpoints.open(cell, context.provenance.packages.get("torch"), context.device, clock)
         observed = replace(observed, checkpoint=saved.open, network=saved.tracked(problem.network))
+    if isinstance(cell.method, Preparable):
+        cell.method.prepare()  # before the stage, which seeds the random generators
     with stages("fit"), no_thread_left():
         clock.start()
         posterior = cell.method.fit(observed)

@@ -47,13 +47,14 @@ from bbh_bench.attacks.uncertainty import attacked as uncertainty_attacked
 from bbh_bench.attacks.uncertainty_scores import DIRECTIONS as UNCERTAINTY_DIRECTIONS
 from bbh_bench.attacks.uncertainty_scores import uncertainty_scores
 from bbh_bench.errors import BenchError, BenchWarning, ContractError
-from bbh_bench.evaluation import classification
+from bbh_bench.evaluation import classification, fidelity
 from bbh_bench.evaluation.metrics import nll
 from bbh_bench.evaluation.predictive import decode, predict
 from bbh_bench.evaluation.stored import TEST, ood_prefix, store_labels, store_shift, under
 from bbh_bench.records.identity import describe
 from bbh_bench.tasks.expected import EvaluationSets, faults
 from bbh_bench.tasks.networks import on_device
+from bbh_bench.tasks.reference import Reference, stated_prior, stated_reference
 from bbh_bench.tasks.shifts import Shift, Shifted
 
 VALIDATION = "validation"
@@ -131,6 +132,10 @@ class ClassificationTask:
     sets: EvaluationSets | None = None
     """How the test and OOD images are recognised in the stored arrays of others. None: they are not."""
     threads: int | None = None
+    prior_scale: float | None = None
+    """Standard deviation of the prior that every method uses, see ``api.Problem``. None: each method has its own."""
+    reference: Reference | None = None
+    """The predictive distribution of the exact posterior, with which those of all methods are compared. None: unknown."""
     headline: str = "test/nll"
     """A proper score. The error would not distinguish methods on a small test set."""
 
@@ -148,7 +153,8 @@ class ClassificationTask:
                 "epochs": self.epochs,
                 "batch_size": self.batch_size,
             }
-            | augmentation,
+            | augmentation
+            | stated_prior(self.prior_scale),
             evaluation={
                 "version": EVALUATION,
                 "samples": self.samples,
@@ -156,7 +162,8 @@ class ClassificationTask:
                 "bounds": list(self.bounds),
                 "shifts": [describe(shift) for shift in self.shifts],
                 "uncertainty": None if self.uncertainty is None else describe(self.uncertainty),
-            },
+            }
+            | stated_reference(self.reference),
             attacks=self.attacks,
             extra_attacks=self.extra_attacks,
             threat_model=threat_model(self.bounds, self.samples),
@@ -184,6 +191,9 @@ class ClassificationTask:
         of_uncertainty, uncertainty_curves = uncertainty_scores(arrays)
         better = {metric.name: metric.better for metric in metrics} | directions(under_attack)
         better |= UNCERTAINTY_DIRECTIONS if of_uncertainty else {}
+        if self.reference is not None:
+            scores |= fidelity.of_classification(arrays, self.reference.load()) | self.reference.floors()
+            better |= fidelity.DIRECTIONS
         return Scored(
             scores | under_attack | of_uncertainty, curves | attack_curves | uncertainty_curves, better, audit(arrays)
         )
@@ -207,6 +217,7 @@ class LoadedClassification:
             epochs=self.task.epochs,
             batch_size=self.task.batch_size,
             augmented=self._augmented(device),
+            prior_scale=self.task.prior_scale,
         )
 
     def _augmented(self, device: torch.device) -> Augmented | None:

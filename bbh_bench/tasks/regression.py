@@ -22,9 +22,10 @@ from bbh_bench.api import (
 )
 from bbh_bench.data import check_open, digest
 from bbh_bench.errors import BenchError, ContractError
-from bbh_bench.evaluation import regression
+from bbh_bench.evaluation import fidelity, regression
 from bbh_bench.evaluation.stored import StoredRegression
 from bbh_bench.tasks.networks import on_device
+from bbh_bench.tasks.reference import Reference, stated_prior, stated_reference
 
 EVALUATION = 1
 """Raise it when ``evaluate`` or ``score`` could give other scores."""
@@ -60,6 +61,10 @@ class RegressionTask:
     samples: int = 100
     """Networks in the predictive distribution."""
     threads: int | None = 1
+    prior_scale: float | None = None
+    """Standard deviation of the prior that every method uses, see ``api.Problem``. None: each method has its own."""
+    reference: Reference | None = None
+    """The predictive distribution of the exact posterior, with which those of all methods are compared. None: unknown."""
     headline: str = "inside/nll"
 
     def describe(self) -> TaskDescription:
@@ -78,8 +83,9 @@ class RegressionTask:
                 "noise": self.noise,
                 "epochs": self.epochs,
                 "batch_size": self.batch_size,
-            },
-            evaluation={"version": EVALUATION, "samples": self.samples},
+            }
+            | stated_prior(self.prior_scale),
+            evaluation={"version": EVALUATION, "samples": self.samples} | stated_reference(self.reference),
             threads=self.threads,
         )
 
@@ -98,7 +104,11 @@ class RegressionTask:
     def score(self, arrays: Arrays, metrics: Iterable[Metric]) -> Scored:
         """See ``evaluation.regression``. Metrics of classifications do not apply."""
         scores, curves = regression.score(arrays)
-        return Scored(scores, curves, regression.DIRECTIONS)
+        better = dict(regression.DIRECTIONS)
+        if self.reference is not None:
+            scores |= fidelity.of_regression(arrays, self.reference.load()) | self.reference.floors()
+            better |= fidelity.DIRECTIONS
+        return Scored(scores, curves, better)
 
 
 @dataclass(frozen=True)
@@ -117,6 +127,7 @@ class LoadedRegression:
             likelihood=Gaussian(self.task.noise),
             epochs=self.task.epochs,
             batch_size=self.task.batch_size,
+            prior_scale=self.task.prior_scale,
         )
 
     def evaluate(self, posterior: Posterior, device: torch.device, seed: int, stage: Stage) -> Arrays:

@@ -9,6 +9,7 @@ from torch import nn
 
 from bbh_bench.api import Architecture
 from bbh_bench.tasks.networks import initialise
+from bbh_bench.tasks.reference import Reference
 from bbh_bench.tasks.regression import LineData, RegressionTask
 
 NOISE = 9.0
@@ -33,13 +34,21 @@ def one_hidden_layer() -> nn.Module:
 
 ONE_HIDDEN_LAYER = Architecture("one-hidden-layer", 1, one_hidden_layer)
 
+REFERENCE = Reference(
+    name="toy",
+    digest="5a59362e126c3ad7b7720eb7cb03a0e7e6375a3d0aaa344927ed0a747f509d94",
+    floor={"inside": 0.000758, "outside": 0.00199},
+)
+
 TASK = RegressionTask(
     name="toy",
     title="x cubed from 20 points, noise of standard deviation 9",
-    version=1,
+    version=2,
     data=cubic,
     network=ONE_HIDDEN_LAYER,
     noise=NOISE,
     epochs=2000,
     batch_size=POINTS,
+    prior_scale=1.0,
+    reference=REFERENCE,
 )

@@ -63,7 +63,8 @@ class Site:
     def section(self, group: TaskRecords, model: TaskModel) -> str:
         """What the first page shows of a task."""
         table = score_table(model.rows, first_page(model), lambda name: f"methods/{file_stem(name)}.html")
-        figure = task_figures(group, self.style)["fits"] or summary_figure(group, model, self.style)
+        charts = task_figures(group, self.style)
+        figure = charts["fits"] or charts["fidelity"] or summary_figure(group, model, self.style)
         template = self.environment.get_template("section.html")
         return template.render(
             model=model, verdict=_verdict(model), table=table, notes=markup.prose(notes(group)), figure=figure

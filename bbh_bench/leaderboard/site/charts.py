@@ -8,9 +8,11 @@ from markupsafe import Markup
 
 from bbh_bench.leaderboard.comparison import half_width
 from bbh_bench.leaderboard.drawing import drawn_methods
+from bbh_bench.leaderboard.fidelity import FIGURE as FIDELITY
+from bbh_bench.leaderboard.fidelity_figure import distances, fidelity_sets, set_title
 from bbh_bench.leaderboard.figures import QUANTITIES, has_fits
 from bbh_bench.leaderboard.robustness import FIGURE as ATTACKS_CAPTION
-from bbh_bench.leaderboard.site.panels import Panel, Point, Style, figure, lines
+from bbh_bench.leaderboard.site.panels import Panel, Point, Style, figure, intervals, lines, with_rule
 from bbh_bench.leaderboard.site.single import fit_panel, image_panel
 from bbh_bench.leaderboard.tables import ATTACKED_SETS, Curve, TaskRecords
 from bbh_bench.leaderboard.task_page import FITS, SHIFTS, SINGLE_IMAGES
@@ -26,6 +28,7 @@ def task_figures(group: TaskRecords, style: Style) -> dict[str, Markup]:
         "uncertainty": _uncertainty(group, style),
         "shifts": _shifts(group, style),
         "images": _single_images(group),
+        "fidelity": _fidelity(group, style),
     }
 
 
@@ -105,6 +108,19 @@ def _shifts(group: TaskRecords, style: Style) -> Markup:
             domain = (0.0, 1.0) if quantity == "accuracy" else None
             chosen.append((f"{name}: {label.partition(',')[0]}", f"shift/{name}", quantity, (axis, label), domain))
     return _line_figure(group, style, chosen, SHIFTS)
+
+
+def _fidelity(group: TaskRecords, style: Style) -> Markup:
+    panels = []
+    for name in fidelity_sets(group):
+        values, floor = distances(group, name)
+        points: list[Point] = []
+        for method, value in values.items():
+            half = min(value.half or 0.0, 0.9 * value.mean)  # the axis is logarithmic
+            points.append({"method": method, "x": value.mean, "low": value.mean - half, "high": value.mean + half})
+        spec = intervals(points, list(values), style, "total variation", logarithmic=True)
+        panels.append(Panel(set_title(name), spec if floor is None else with_rule(spec, floor)))
+    return figure(panels, FIDELITY)
 
 
 def _fits(group: TaskRecords) -> Markup:

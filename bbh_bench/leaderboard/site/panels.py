@@ -189,30 +189,47 @@ def scatter(
     return _sized(description, points, {"color": style.colour(methods)}, layers)
 
 
-def intervals(points: list[Point], methods: Sequence[str], style: Style, title: str) -> Spec:
-    """A row for each method: its mean ``x``, the rule from ``low`` to ``high``, and the text ``label`` at the left."""
+def intervals(points: list[Point], methods: Sequence[str], style: Style, title: str, logarithmic: bool = False) -> Spec:
+    """A row for each method: its mean ``x``, the rule from ``low`` to ``high``, and the text ``label`` at the left, if any."""
     y = {"field": "method", "type": "nominal", "sort": list(methods), "title": None, "axis": {"labelLimit": 220}}
-    x = axis("x", title)
+    scale = {"type": "log", "nice": False, "padding": 12} if logarithmic else None
+    x = axis("x", title, scale)
+    labels = any("label" in point for point in points)
     tooltip = [
         {"field": "method"},
         {"field": "x", "title": title, "format": ".4~g"},
-        {"field": "label", "title": "rank"},
+        *([{"field": "label", "title": "rank"}] if labels else []),
     ]
-    layers = [
-        {"mark": {"type": "rule", "strokeWidth": 2}, "encoding": {"x": axis("low", title), "x2": {"field": "high"}}},
+    layers: list[Spec] = [
+        {
+            "mark": {"type": "rule", "strokeWidth": 2},
+            "encoding": {"x": axis("low", title, scale), "x2": {"field": "high"}},
+        },
         {
             "mark": {"type": "point", "filled": True, "size": 80, "opacity": 1},
             "encoding": {"x": x, "shape": style.shape(methods), "tooltip": tooltip},
         },
-        {
-            "mark": {"type": "text", "align": "left", "dx": 5, "fontSize": 11},
-            "encoding": {"x": axis("high", title), "text": {"field": "label"}, "color": {"value": "theme:ink"}},
-        },
     ]
+    if labels:
+        text = {"type": "text", "align": "left", "dx": 5, "fontSize": 11}
+        high = axis("high", title, scale)
+        layers.append(
+            {"mark": text, "encoding": {"x": high, "text": {"field": "label"}, "color": {"value": "theme:ink"}}}
+        )
     spec = _sized(
         f"{title}: mean and interval of each method.", points, {"y": y, "color": style.colour(methods)}, layers
     )
     return spec | {"height": 30 * len(methods)}
+
+
+def with_rule(spec: Spec, x: float) -> Spec:
+    """The chart with a dashed vertical line at ``x``."""
+    rule = {
+        "data": {"values": [{"x": x}]},
+        "mark": {"type": "rule", "strokeDash": [4, 3], "strokeWidth": 1.5, "color": "theme:ink"},
+        "encoding": {"y": None, "x": {"field": "x", "type": "quantitative"}, "color": {"value": "theme:ink"}},
+    }
+    return spec | {"layer": [rule, *spec["layer"]]}
 
 
 def _sized(description: str, points: list[Point], encoding: Spec, layers: list[Spec]) -> Spec:

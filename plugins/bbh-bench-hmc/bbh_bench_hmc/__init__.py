@@ -26,9 +26,13 @@ class Hmc:
     leapfrog: int = 32
     """Steps of the integrator for each draw."""
 
+    def prepare(self) -> None:
+        """Import JAX, which takes seconds."""
+        import bbh_bench_hmc.posterior  # noqa: F401
+
     def fit(self, problem: Problem) -> Posterior:
         """Sample. Raises ``ContractError`` for a network or likelihood that cannot be translated to JAX."""
-        from bbh_bench_hmc.posterior import sample_posterior  # imports JAX, which takes seconds
+        from bbh_bench_hmc.posterior import sample_posterior
 
         return sample_posterior(self, problem)
 

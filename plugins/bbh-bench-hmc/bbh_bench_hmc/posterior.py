@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bbh_bench import Posterior, Problem, WeightPosterior
 from bbh_bench.api import Categorical, Gaussian
@@ -18,14 +18,18 @@ from bbh_bench_hmc.translate import Weights, as_jax, translate
 
 def sample_posterior(method: Hmc, problem: Problem) -> Posterior:
     """All draws of all chains, of which a prediction uses some. Raises ``ContractError``, see ``Hmc.fit``."""
+    network, draws = sample_weights(method, problem)
+    samples = {name: w.flatten(0, 1).to(problem.x.device) for name, w in draws.items()}
+    return WeightPosterior(network, chosen_from(samples), sum(w.numel() for w in samples.values()))
+
+
+def sample_weights(method: Hmc, problem: Problem) -> tuple[nn.Module, dict[str, Tensor]]:
+    """A network of the problem, and draws of each of its parameters by name, ``[chains, draws, *shape]`` on the CPU.
+
+    Raises ``ContractError``, see ``Hmc.fit``.
+    """
     networks = [problem.network().eval().requires_grad_(False) for _ in range(method.chains)]
-    outputs = translate(networks[0], problem.x)
-    mean_nll, x, y = negative_log_likelihood(problem), as_jax(problem.x), as_jax(problem.y)
-
-    def log_density(weights: Weights) -> jax.Array:
-        squares = jnp.stack([jnp.sum(w**2) for w in weights]).sum()
-        return -len(y) * mean_nll(outputs(weights, x), y) - squares / (2 * method.prior_scale**2)
-
+    log_density = log_posterior(networks[0], problem, problem.prior_scale_or(method.prior_scale))
     starts = [jnp.stack(ws) for ws in zip(*([as_jax(w) for w in n.parameters()] for n in networks), strict=True)]
     seed = int(torch.randint(2**31, (1,)))
     total = method.warmup + method.draws
@@ -39,11 +43,19 @@ def sample_posterior(method: Hmc, problem: Problem) -> Posterior:
         lambda done, log_density: problem.progress((method.warmup + done) / total, -log_density / len(problem.y)),
     )
     names = [name for name, _ in networks[0].named_parameters()]
-    samples = {
-        name: torch.from_numpy(np.array(w)).flatten(0, 1).to(problem.x.device)
-        for name, w in zip(names, positions, strict=True)
-    }
-    return WeightPosterior(networks[0], chosen_from(samples), sum(w.numel() for w in samples.values()))
+    return networks[0], {name: torch.from_numpy(np.array(w)) for name, w in zip(names, positions, strict=True)}
+
+
+def log_posterior(network: nn.Module, problem: Problem, prior_scale: float) -> Callable[[Weights], jax.Array]:
+    """Log-density of the posterior of the network's weights, up to a constant. Raises ``ContractError``, see ``Hmc.fit``."""
+    outputs = translate(network, problem.x)
+    mean_nll, x, y = negative_log_likelihood(problem), as_jax(problem.x), as_jax(problem.y)
+
+    def log_density(weights: Weights) -> jax.Array:
+        squares = jnp.stack([jnp.sum(w**2) for w in weights]).sum()
+        return -len(y) * mean_nll(outputs(weights, x), y) - squares / (2 * prior_scale**2)
+
+    return log_density
 
 
 def negative_log_likelihood(problem: Problem) -> Callable[[jax.Array, jax.Array], jax.Array]:
