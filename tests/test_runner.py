@@ -15,6 +15,7 @@ from helpers import QUICK, TINY, Failing, NoProgress, context, planned
 
 from bbh_bench.api import Metric, Posterior, task_fingerprint
 from bbh_bench.methods.dropout import Dropout
+from bbh_bench.methods.map import Map
 from bbh_bench.records.record import SCHEMA
 from bbh_bench.records.store import Store
 from bbh_bench.running.runner import run_cell
@@ -426,3 +427,17 @@ def test_a_posterior_that_says_it_has_no_gradients_is_scored_and_not_attacked(be
     assert "test/nll" in record.scores
     assert not [name for name in [*record.scores, *record.curves] if name.startswith("attack/")]
     assert record.warnings == []
+
+
+def test_a_method_prepares_before_the_random_generators_are_seeded(bench, loaded):
+    """What it imports there is no part of the fit, and random numbers that it uses change nothing."""
+    calls = []
+
+    @dataclass(frozen=True)
+    class Prepared(Map):
+        def prepare(self):
+            calls.append(torch.rand(5))
+
+    plain, prepared = run(bench, loaded, Map(lr=1e-3)), run(bench, loaded, Prepared(lr=1e-3))
+    assert len(calls) == 1
+    assert prepared.record.scores == plain.record.scores
