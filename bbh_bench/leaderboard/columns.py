@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+from bbh_bench.leaderboard.fidelity_figure import AGREEMENT, DISTANCE, FLOOR, fidelity_sets, set_title
 from bbh_bench.leaderboard.rendering import score_column
 from bbh_bench.leaderboard.tables import ATTACKED_SETS, COST, Column, TaskRecords
 
@@ -153,6 +154,8 @@ def sections(group: TaskRecords) -> dict[str, list[Column]]:
             f"attacks on the uncertainty: {name}": uncertainty_columns(group, name) for name in group.uncertainty_sets()
         }
         named |= {"other scores": other_columns(group)}
+    if fidelity_sets(group):
+        named |= {"fidelity to the exact posterior": fidelity_columns(group)}
     return named | {"cost": COSTS}
 
 
@@ -198,6 +201,18 @@ def ood_columns(group: TaskRecords, name: str) -> list[Column]:
         *entropies,
         *_third_party_columns(group, f"ood/{name}/"),
     ]
+
+
+def fidelity_columns(group: TaskRecords) -> list[Column]:
+    """Total variation, its floor, and agreement on every set."""
+    columns = []
+    for name in fidelity_sets(group):
+        columns += [
+            score_column(group, f"{set_title(name)}: total variation", f"{name}/{DISTANCE}", 4),
+            score_column(group, f"{set_title(name)}: floor", f"{name}/{FLOOR}", 4),
+            score_column(group, f"{set_title(name)}: agreement %", f"{name}/{AGREEMENT}", 2, 100),
+        ]
+    return [column for column in columns if group.has(column.name)]
 
 
 def other_columns(group: TaskRecords) -> list[Column]:
