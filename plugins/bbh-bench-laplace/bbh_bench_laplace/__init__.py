@@ -7,7 +7,7 @@ from bbh_bench import Method, Posterior, Problem, hookimpl
 
 @dataclass(frozen=True)
 class LaplaceLastLayer:
-    """Laplace approximation of the last layer: a Gaussian with the full Hessian there, and a MAP network before it."""
+    """Laplace approximation of the last layer: a Gaussian with the full Hessian, after a MAP network."""
 
     name: str = "laplace-last-layer"
     version: int = 1
@@ -31,7 +31,7 @@ class LaplaceLastLayer:
 
 @dataclass(frozen=True)
 class LaplaceKfac:
-    """Laplace approximation of all layers: a Gaussian with Kronecker factors (KFAC), and the network linearised around MAP."""
+    """Laplace approximation of all layers: Kronecker factors (KFAC), and the network linearised around MAP."""
 
     name: str = "laplace-kfac"
     version: int = 1

@@ -42,6 +42,6 @@ def check_layers(network: nn.Module, method: str) -> None:
         supported = type(layer) is nn.Linear or (type(layer) is nn.Conv2d and layer.padding_mode == "zeros")
         if not supported and list(layer.parameters(recurse=False)):
             raise ContractError(
-                f"{method}: the layer '{name}', a {type(layer).__name__}, has parameters but no Kronecker factors; "
+                f"{method}: the layer '{name}' ({type(layer).__name__}) has parameters but no Kronecker factors; "
                 "supported are nn.Linear and nn.Conv2d with zeros as padding. laplace-last-layer needs one at the end only."
             )

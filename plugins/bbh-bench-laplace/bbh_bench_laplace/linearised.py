@@ -9,7 +9,7 @@ from torch.func import functional_call, jvp, vmap
 
 from bbh_bench import Posterior, PredictFn
 
-CHUNK_VALUES, GPU_CHUNK_VALUES = 51200, 2**22
+CHUNK_VALUES, GPU_CHUNK_VALUES = 204800, 2**22
 """Values of the inputs of one call, counted once for each sample: the activations of more do not fit into a core's cache."""
 
 

@@ -31,7 +31,7 @@ def last_layer_posterior(method: LaplaceLastLayer, problem: Problem) -> Posterio
     options = laplace_options(method, problem)
     network = problem.network()
     name = last_layer(network, problem.x[:2], method.name)
-    train_to_mode(network, problem, method.lr, prior_scale(method, problem))
+    train_to_mode(network, problem, method.lr, problem.prior_scale_or(method.prior_scale))
     with quiet():
         from laplace import FullLLLaplace
         from laplace.curvature import BackPackGGN  # whose Jacobian of a linear layer is in closed form
@@ -49,7 +49,7 @@ def kfac_posterior(method: LaplaceKfac, problem: Problem) -> Posterior:
     options = laplace_options(method, problem)
     network = problem.network()
     check_layers(network, method.name)
-    train_to_mode(network, problem, method.lr, prior_scale(method, problem))
+    train_to_mode(network, problem, method.lr, problem.prior_scale_or(method.prior_scale))
     with quiet():
         from laplace import KronLaplace
         from laplace.curvature import CurvlinopsGGN
@@ -66,24 +66,13 @@ def kfac_posterior(method: LaplaceKfac, problem: Problem) -> Posterior:
     return posterior(network, gaussian, kept)
 
 
-def stated_prior_scale(problem: Problem) -> float | None:
-    """Standard deviation of the prior that the task states; None if it states none, or the suite is too old to have any."""
-    return getattr(problem, "prior_scale", None)
-
-
-def prior_scale(method: LaplaceLastLayer | LaplaceKfac, problem: Problem) -> float:
-    """Standard deviation of the prior: the task's if it states one, otherwise the method's."""
-    stated = stated_prior_scale(problem)
-    return method.prior_scale if stated is None else stated
-
-
 def laplace_options(method: LaplaceLastLayer | LaplaceKfac, problem: Problem) -> dict[str, Any]:
     """Likelihood and prior as laplace-torch names them. Raises ``ContractError``."""
-    if method.marginal_likelihood and stated_prior_scale(problem) is not None:
+    if method.marginal_likelihood and problem.prior_scale is not None:
         raise ContractError(
             f"{method.name}: the task states the prior, and marginal_likelihood=True would choose another; leave it False."
         )
-    prior = {"prior_precision": prior_scale(method, problem) ** -2}
+    prior = {"prior_precision": problem.prior_scale_or(method.prior_scale) ** -2}
     match problem.likelihood:
         case Categorical():
             return {"likelihood": "classification"} | prior

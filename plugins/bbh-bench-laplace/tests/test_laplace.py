@@ -262,7 +262,7 @@ def normalised():
 
 def test_parameters_without_kronecker_factors_are_refused_by_the_name_of_their_layer():
     problem = replace(small_problem(epochs=1), network=normalised)
-    with pytest.raises(ContractError, match="laplace-kfac: the layer '2', a BatchNorm1d"):
+    with pytest.raises(ContractError, match=r"laplace-kfac: the layer '2' \(BatchNorm1d\)"):
         LaplaceKfac().fit(problem)
     assert LaplaceLastLayer().fit(problem).sample(2)(problem.x).shape == (2, 60, 3)
 
@@ -281,3 +281,22 @@ def test_other_likelihoods_are_refused(method):
     problem = replace(small_problem(epochs=1), likelihood=nn.functional.cross_entropy)
     with pytest.raises(ContractError, match="neither Categorical nor Gaussian"):
         method.fit(problem)
+
+
+@pytest.mark.parametrize("method", METHODS[:2], ids=lambda method: method.name)
+def test_a_stated_prior_takes_the_place_of_the_method_s(method):
+    problem = small_problem(epochs=2)
+    stated = replace(problem, prior_scale=0.2)
+    outputs = []
+    for each, given in ((method, stated), (replace(method, prior_scale=0.2), problem), (method, problem)):
+        torch.manual_seed(0)
+        outputs.append(each.fit(given).sample(2)(problem.x))
+    assert outputs[0].equal(outputs[1])
+    assert not outputs[0].equal(outputs[2])
+
+
+@pytest.mark.parametrize("method", METHODS[:2], ids=lambda method: method.name)
+def test_the_marginal_likelihood_does_not_replace_a_stated_prior(method):
+    problem = replace(small_problem(epochs=1), prior_scale=1.0)
+    with pytest.raises(ContractError, match="the task states the prior"):
+        replace(method, marginal_likelihood=True).fit(problem)

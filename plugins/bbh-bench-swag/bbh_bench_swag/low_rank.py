@@ -14,10 +14,11 @@ from bbh_bench_swag import Moments
 
 @dataclass(frozen=True)
 class Swag:
-    """SWAG: a Gaussian with the mean of the weights along the path of SGD, and half a diagonal and half a low-rank covariance.
+    """SWAG: a Gaussian with the mean and a diagonal plus low-rank covariance of the weights along the path of SGD.
 
-    Mean and diagonal are those of ``swag-diag``: averages over every step after the burn-in, where the paper takes one set of
-    weights an epoch. Deviations are stored at ``rank`` steps, evenly spaced over the same part of the path.
+    Each of the two parts has half its weight. Mean and diagonal are those of ``swag-diag``: averages over every step after the
+    burn-in, where the paper takes one set of weights an epoch. Deviations are stored at ``rank`` steps, evenly spaced over the
+    same part of the path.
     """
 
     name: str = "swag"
