@@ -94,17 +94,24 @@ def map_record(folder: Path):
     return record, Store(folder).arrays(record)
 
 
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The record and the arrays of map without these plugins."""
+    folder = tmp_path_factory.mktemp("alone")
+    done = run(folder, ["map"], "inline")
+    assert done.returncode == 0, done.stderr
+    return map_record(folder)
+
+
 @pytest.mark.parametrize("executor", ["inline", "processes"])
-def test_plugins_that_fail_leave_the_record_of_map_as_it_is(executor, tmp_path):
+def test_plugins_that_fail_leave_the_record_of_map_as_it_is(executor, alone, tmp_path):
     install(tmp_path / "site")
-    alone = run(tmp_path / "alone", ["map"], executor)
-    assert alone.returncode == 0, alone.stderr
     # Failing cells before and after that of map.
     beside = run(tmp_path / "beside", [*METHODS[:2], "map", *METHODS[2:]], executor, tmp_path / "site")
     assert beside.returncode == 1, beside.stderr  # cells failed
     shown = beside.stdout + beside.stderr
 
-    (record, arrays), (expected, expected_arrays) = map_record(tmp_path / "beside"), map_record(tmp_path / "alone")
+    (record, arrays), (expected, expected_arrays) = map_record(tmp_path / "beside"), alone
     assert record.finished
     assert record.scores == expected.scores
     assert record.curves == expected.curves
