@@ -33,7 +33,7 @@ from bbh_bench_hmc.predictive import Draws, Predictive, of_classification, of_re
 
 HMC = Hmc(chains=20, warmup=500, draws=2500, leapfrog=64)
 """So many draws that the floor is below 0.005 on OOD images too, where networks differ most."""
-NUTS = Nuts(chains=8, warmup=400, draws=1800)
+NUTS = Nuts(chains=4, warmup=300, draws=500)
 SEED = 0
 
 
