@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         Problem,
         Task,
     )
-    from bbh_bench.errors import BenchError, BenchWarning
+    from bbh_bench.errors import BenchError, BenchWarning, NotApplicable
     from bbh_bench.inference.training import minimise
     from bbh_bench.inference.weights import WeightPosterior
     from bbh_bench.leaderboard.frame import load_leaderboard
@@ -45,6 +45,7 @@ _MODULES = {
     "Likelihood": "api",
     "Method": "api",
     "Metric": "api",
+    "NotApplicable": "errors",
     "OodDetector": "api",
     "Posterior": "api",
     "PredictFn": "api",
@@ -70,6 +71,7 @@ __all__ = [
     "Likelihood",
     "Method",
     "Metric",
+    "NotApplicable",
     "OodDetector",
     "Posterior",
     "PredictFn",

@@ -175,6 +175,8 @@ class Metric:
     description: str
     """One line, with the unit."""
     compute: Callable[..., float]
+    """Raises ``NotApplicable`` for predictions that have not what it needs, such as a method's own OOD score: the score is then
+    absent from the record. Any other exception, and a value that is not finite, is a mistake of the metric."""
 
 
 Scores: TypeAlias = dict[str, float]

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+from bbh_bench.leaderboard.ood_detection import DETECTORS, detection_columns
 from bbh_bench.leaderboard.rendering import score_column
 from bbh_bench.leaderboard.tables import ATTACKED_SETS, COST, Column, TaskRecords
 
@@ -142,6 +143,7 @@ def sections(group: TaskRecords) -> dict[str, list[Column]]:
     if group.task.kind == "classification":
         named |= {"in distribution": in_distribution_columns(group)}
         named |= {f"OOD: {name}": ood_columns(group, name) for name in group.ood_sets()}
+        named |= {f"OOD detection: {name}": detection_columns(group, name) for name in group.ood_sets()}
         named |= {f"worst case over {sign} attacks": robustness_columns(group, norm) for norm, sign in NORMS.items()}
         named |= {f"attack: {name}": attack_columns(group, name) for name in group.attacks()}
         named |= {
@@ -223,7 +225,7 @@ BUILT_IN = {
         "expected_entropy",
         "mutual_information",
     ),
-    *("auroc", "aupr", "fpr95"),
+    *("aupr", "fpr95", *DETECTORS),
 }
 """Last parts of the names of scores that have a column of their own."""
 
