@@ -18,12 +18,13 @@ if TYPE_CHECKING:
         Likelihood,
         Method,
         Metric,
+        OodDetector,
         Posterior,
         PredictFn,
         Problem,
         Task,
     )
-    from bbh_bench.errors import BenchError, BenchWarning
+    from bbh_bench.errors import BenchError, BenchWarning, NotApplicable
     from bbh_bench.inference.training import minimise
     from bbh_bench.inference.weights import WeightPosterior
     from bbh_bench.leaderboard.frame import load_leaderboard
@@ -44,6 +45,8 @@ _MODULES = {
     "Likelihood": "api",
     "Method": "api",
     "Metric": "api",
+    "NotApplicable": "errors",
+    "OodDetector": "api",
     "Posterior": "api",
     "PredictFn": "api",
     "Problem": "api",
@@ -68,6 +71,8 @@ __all__ = [
     "Likelihood",
     "Method",
     "Metric",
+    "NotApplicable",
+    "OodDetector",
     "Posterior",
     "PredictFn",
     "Problem",

@@ -15,6 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bbh_bench.posterior import OodDetector as OodDetector
+from bbh_bench.posterior import Posterior as Posterior
+from bbh_bench.posterior import PredictFn as PredictFn
+from bbh_bench.posterior import is_differentiable as is_differentiable
 from bbh_bench.problem import Augmentation as Augmentation
 from bbh_bench.problem import Augmented as Augmented
 from bbh_bench.problem import Batches as Batches
@@ -29,37 +33,6 @@ from bbh_bench.search_space import Choices as Choices
 from bbh_bench.search_space import LogUniform as LogUniform
 from bbh_bench.search_space import OneOf as OneOf
 from bbh_bench.search_space import Uniform as Uniform
-
-PredictFn: TypeAlias = Callable[[Tensor], Tensor]
-"""Inputs ``[B, ...]`` -> outputs of n frozen networks ``[n, B, K]``: logits for classification, not probabilities; the mean
-for regression, K = 1.
-
-The same inputs give the same outputs at every call. The outputs of one input do not depend on the rest of the batch. The
-function is differentiable with respect to its input, unless the posterior says otherwise.
-"""
-
-
-class Posterior(Protocol):
-    """A distribution over networks, as a method has fitted it."""
-
-    parameters: int
-    """Number of parameters kept for prediction: the size column of the leaderboard."""
-
-    differentiable: bool = True
-    """Whether outputs have gradients with respect to inputs. If False, only black-box and transfer attacks are run. May be left
-    out."""
-
-    def sample(self, n: int) -> PredictFn:
-        """Freeze n networks, sampled with torch's global random generator, which the runner has seeded.
-
-        A posterior that has fewer than n networks (one, for a point estimate) returns those that it has.
-        """
-        ...
-
-
-def is_differentiable(posterior: Posterior) -> bool:
-    """``posterior.differentiable``, which a third party's posterior may leave out: then True."""
-    return bool(getattr(posterior, "differentiable", True))
 
 
 class Method(Protocol):
@@ -211,6 +184,8 @@ class Metric:
     description: str
     """One line, with the unit."""
     compute: Callable[..., float]
+    """Raises ``NotApplicable`` for predictions that have not what it needs, such as a method's own OOD score: the score is then
+    absent from the record. Any other exception, and a value that is not finite, is a mistake of the metric."""
 
 
 Scores: TypeAlias = dict[str, float]
@@ -241,7 +216,7 @@ class Stage(Protocol):
     def __call__(self, name: str, images: int = 0) -> AbstractContextManager[None]:
         """Seed the random generators from the run's seed and ``name``; add seconds and ``images`` to the stage's totals.
 
-        Names: ``predict``, ``validate``, ``shift/<name>``, ``attack/<name>`` for crafting adversarial examples,
+        Names: ``predict``, ``ood_score``, ``validate``, ``shift/<name>``, ``attack/<name>`` for crafting adversarial examples,
         ``evaluate/<name>`` for evaluating them on fresh samples, and ``surrogate/<name>`` for what is not part of the
         method's own cost.
         """

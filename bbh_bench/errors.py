@@ -32,6 +32,10 @@ class ContractError(BenchError):
     """A method, posterior, attack, task or metric that breaks the contract of its kind (``bbh_bench.api``)."""
 
 
+class NotApplicable(BenchError):
+    """Raised by a metric where there is nothing to compute it from. The record then has no such score, and no warning."""
+
+
 class BenchWarning(UserWarning):
     """Something could not be done or measured; recorded with the cell and shown to the user."""
 

@@ -16,10 +16,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from bbh_bench.api import Categorical, Gaussian, Method, Posterior, Problem, is_differentiable
+from bbh_bench.api import Categorical, Gaussian, Method, OodDetector, Posterior, Problem, is_differentiable
 from bbh_bench.contracts import check_object
 from bbh_bench.data import data_folder, sealed
 from bbh_bench.errors import BenchWarning, ContractError, DataError
+from bbh_bench.evaluation.ood_scores import check_scores
 from bbh_bench.evaluation.predictive import PROBABILITIES, looks_like_probabilities
 from bbh_bench.running.stages import seed_everything
 from bbh_bench.tasks.networks import initialise
@@ -93,8 +94,15 @@ def check_method(method: Method, kind: Literal["classification", "regression"] =
     _check_images_apart(posterior, x)
     if is_differentiable(posterior):
         _check_differentiable(posterior, x)
-    again = _outputs(_fit(method, problem, seed=0), x, seed=0)
+    refitted = _fit(method, problem, seed=0)
+    again = _outputs(refitted, x, seed=0)
     _require(first.equal(again), "the same seed gave another posterior; use torch's global random generator only.")
+    if isinstance(posterior, OodDetector):
+        _check_ood_score(posterior, x)
+        _require(
+            isinstance(refitted, OodDetector) and refitted.ood_score(x).equal(posterior.ood_score(x)),
+            "the same seed gave other values of ood_score; use torch's global random generator only.",
+        )
     other = _outputs(_fit(method, problem, seed=1), x, seed=0)
     _require(not first.equal(other), "another seed gave the same posterior; do not seed inside fit, the runner does.")
     if kind == "classification":
@@ -174,6 +182,28 @@ def _check_differentiable(posterior: Posterior, x: Tensor) -> None:
     _require(gradient is not None, no_gradient)
     _require(gradient.isfinite().all(), "gradients with respect to the inputs are not all finite.")
     _require(gradient.abs().sum() > 0, "gradients with respect to the inputs are all zero.")
+
+
+def _check_ood_score(detector: OodDetector, x: Tensor) -> None:
+    images = x.clone()
+    with _advice("ood_score(x)"):
+        first = detector.ood_score(images)
+        second = detector.ood_score(x.clone())
+    try:
+        check_scores(first, len(x))
+    except ContractError as error:
+        raise AssertionError(str(error)) from error
+    _require(images.equal(x), "ood_score(x) changed its input; work on a copy.")
+    _require(
+        second.equal(first),
+        "two calls of ood_score differ on the same inputs; sample the networks that it uses in fit.",
+    )
+    with _advice("ood_score(x), for a batch of another size,"):
+        alone = detector.ood_score(x[:2].clone())
+    _require(
+        alone.shape == (2,) and torch.allclose(first[:2], alone, rtol=1e-4, atol=1e-4 * float(first.abs().max())),
+        "the OOD score of an image depends on the other images of its batch; compare it with the training data only.",
+    )
 
 
 def _warn_of_probabilities(outputs: Tensor) -> None:

@@ -27,6 +27,7 @@ def predicted(seed, n=60, scale=2.0):
 def arrays():
     sets = {"test": predicted(0), "outlier/a": predicted(1, 40, 0.5), "outlier/b": predicted(2, 50)}
     flat = {f"{name}/{key}": value for name, parts in sets.items() for key, value in parts.items()}
+    flat |= {f"{name}/ood_score": np.linspace(0, 1, len(parts["log_odds"])) for name, parts in sets.items()}
     return flat | {"test/labels": np.arange(60, dtype=np.uint8) % 4}
 
 

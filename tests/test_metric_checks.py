@@ -8,6 +8,7 @@ import pytest
 
 from bbh_bench.api import Metric
 from bbh_bench.cli import main
+from bbh_bench.errors import NotApplicable
 from bbh_bench.metric_checks import check_metric
 from bbh_bench.plugins import load_plugins
 
@@ -25,6 +26,25 @@ def spoil(p, y):
     return 0.5
 
 
+def spoil_score(p, y):
+    if p.ood_score is not None:
+        p.ood_score.sort()
+    return 0.5
+
+
+def never(p, y):
+    raise NotApplicable("of nothing")
+
+
+def test_a_metric_may_not_apply_to_a_single_network():
+    def information(p, y):
+        if not p.mutual_information.any():
+            raise NotApplicable("one network")
+        return float(p.mutual_information.mean())
+
+    check_metric(replace(GOOD, compute=information, better="neither"))
+
+
 @pytest.mark.parametrize(
     ("changes", "advice"),
     [
@@ -40,6 +60,10 @@ def spoil(p, y):
             "on predictions that are certain",
         ),
         ({"compute": lambda p, y: float(np.std(y, ddof=1))}, "on predictions of a single input"),
+        ({"compute": lambda p, y: float(1 - p.ood_score.mean())}, "of a single network without OOD scores"),
+        ({"compute": lambda p, y: float(-1 / p.mutual_information.max())}, "of a single network without OOD scores"),
+        ({"compute": never}, r"raises NotApplicable \(of nothing\) on predictions of a good network"),
+        ({"compute": spoil_score}, "changes its arguments"),
         ({"compute": spoil}, "changes its arguments"),
         ({"name": "Not a name"}, "is not valid"),
         ({"scope": "everything"}, "scope"),

@@ -24,6 +24,7 @@ class Changed(Posterior):
         self.parameters = changes.get("parameters", good.parameters)
         self.differentiable = changes.get("differentiable", True)
         self.answer = changes.get("answer", lambda networks, x: networks(x))
+        self.ood_score = changes.get("ood_score")  # None: it has none
 
     def sample(self, n):
         networks = self.good.sample(n)
@@ -49,6 +50,25 @@ def wrapped(fault):
 def answer(function):
     """A fault in the outputs of the networks."""
     return lambda problem, fit: Changed(fit(problem), answer=function)
+
+
+def scores(function):
+    """A fault in the OOD scores, a function of the logits ``[B, K]`` and the inputs."""
+
+    def fault(problem, fit):
+        good = fit(problem)
+        return Changed(good, ood_score=lambda x: function(good.sample(1)(x)[0], x))
+
+    return fault
+
+
+def energy(logits, x):
+    return -logits.logsumexp(-1)
+
+
+def scores_at_random(problem, fit):
+    posterior, shift = fit(problem), torch.rand(1, generator=torch.Generator().manual_seed(torch.seed() % 2**31))
+    return Changed(posterior, ood_score=lambda x: energy(posterior.sample(1)(x)[0], x) + shift)
 
 
 def same_size(problem):
@@ -117,6 +137,19 @@ FAULTS = {
     "own generator": (own_generator, "torch's global random generator only"),
     "learns nothing": (learns_nothing, "of the training images"),
     "nonsense progress": (tells_nonsense, "lies in [0, 1]"),
+    "one score for all": (scores(lambda logits, x: energy(logits, x).mean()), "returned the shape [] for 7 inputs"),
+    "a score for each class": (scores(lambda logits, x: logits), "returned the shape [7, 3] for 7 inputs"),
+    "scores in a list": (scores(lambda logits, x: energy(logits, x).tolist()), "returned a list for 7 inputs"),
+    "infinite scores": (scores(lambda logits, x: 1e300 * energy(logits, x).double()), "not finite in float32"),
+    "scores of the batch": (scores(lambda logits, x: energy(logits - logits.mean(0), x)), "OOD score of an image"),
+    "scores of one size": (
+        scores(lambda logits, x: energy(logits, x) * torch.ones(7)),
+        "batch of another size, raised",
+    ),
+    "live scores": (scores(lambda logits, x: energy(logits, x) + torch.rand(1)), "sample the networks that it uses"),
+    "scores change images": (scores(lambda logits, x: energy(logits, x.add_(1))), "ood_score(x) changed its input"),
+    "scores raise": (scores(lambda logits, x: x[99]), "ood_score(x) raised IndexError"),
+    "scores with a seed": (scores_at_random, "other values of ood_score"),
     "loads the task": (lambda problem, fit: digits5.TASK.load(None) or fit(problem), "asked for the data set"),
     "reads the file": (lambda problem, fit: load_digits() and fit(problem), "opened the data file"),
 }
@@ -142,6 +175,10 @@ def test_a_method_passes_in_a_fresh_process_without_a_data_folder():
 
 def test_the_same_wrapper_without_a_fault_passes():
     check_method(wrapped(lambda problem, fit: Changed(fit(problem))))
+
+
+def test_a_method_with_ood_scores_passes():
+    check_method(wrapped(scores(energy)))
 
 
 def test_a_posterior_that_says_it_has_no_gradients_needs_none():

@@ -3,11 +3,12 @@
 import math
 import warnings
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 
 import numpy as np
 
 from bbh_bench.api import Arrays, Curves, Metric, Scores
-from bbh_bench.errors import BenchWarning
+from bbh_bench.errors import BenchWarning, NotApplicable
 from bbh_bench.evaluation.predictive import Predictions
 from bbh_bench.evaluation.stored import StoredShift, read_labels, read_ood, read_shifts, read_test
 
@@ -19,7 +20,8 @@ def score(arrays: Arrays, metrics: Iterable[Metric]) -> tuple[Scores, Curves]:
 
     ``stored`` documents the arrays. Scores are named ``test/<metric>`` and ``ood/<set>/<metric>``, curves
     ``test/entropy_cdf``, ``ood/<set>/entropy_cdf`` and ``shift/<name>``. A metric that raises, or whose value is not finite,
-    is left out with a ``BenchWarning``. Attacks are scored by ``bbh_bench.attacks.robustness``.
+    is left out with a ``BenchWarning``; one that raises ``NotApplicable``, without. Attacks are scored by
+    ``bbh_bench.attacks.robustness``.
     """
     labels, test, ood = read_labels(arrays), read_test(arrays), read_ood(arrays)
     scores: Scores = {}
@@ -39,8 +41,11 @@ def score(arrays: Arrays, metrics: Iterable[Metric]) -> tuple[Scores, Curves]:
 
 def _values(metric: Metric, sets: Mapping[str, tuple[object, ...]]) -> Scores:
     """One metric on several sets. A third-party metric that does not work must not cost the cell its other scores."""
+    values: Scores = {}
     try:
-        values = {f"{name}/{metric.name}": float(metric.compute(*inputs)) for name, inputs in sets.items()}
+        for name, inputs in sets.items():
+            with suppress(NotApplicable):
+                values[f"{name}/{metric.name}"] = float(metric.compute(*inputs))
     except Exception as error:
         _warn(metric, f"{type(error).__name__}: {error}")
         return {}

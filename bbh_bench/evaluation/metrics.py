@@ -1,6 +1,7 @@
 """The built-in metrics. Each is one number, computed from stored predictions, by library code where a library has it.
 
-Entropies are in nats. For OOD detection, OOD inputs are the positive class and the predictive entropy is the score.
+Entropies are in nats. For OOD detection, OOD inputs are the positive class and the predictive entropy is the score;
+``ood_metrics`` has other scores.
 """
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from bbh_bench.api import Metric, Scope
 from bbh_bench.calibration import scaled_nll
 from bbh_bench.evaluation.detection import area_under_roc, average_precision, roc_curve
+from bbh_bench.evaluation.ood_metrics import BY_OTHER_SCORES
 from bbh_bench.evaluation.predictive import Predictions
 from bbh_bench.hookspecs import hookimpl
 
@@ -125,4 +127,5 @@ def bbh_metrics() -> list[Metric]:
         Metric(
             "signed_ece", LABELLED, "neither", "mean confidence minus accuracy: positive is overconfident", signed_ece
         ),
+        *BY_OTHER_SCORES,
     ]

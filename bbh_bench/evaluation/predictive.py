@@ -14,6 +14,8 @@ from bbh_bench.errors import BenchWarning, ContractError
 
 STORED = ("log_odds", "mutual_information")
 """Names of the arrays that ``predict`` returns and ``decode`` reads."""
+OOD_SCORE = "ood_score"
+"""Name of the array that ``ood_scores.scored`` returns and ``decode`` reads, too."""
 PROBABILITIES = (
     "the posterior's outputs look like probabilities: none is negative, and those of each input sum to one. Its networks must "
     "return logits: for probabilities p, return log(p)."
@@ -29,6 +31,9 @@ class Predictions:
     """Log of the mean probability of each class, ``[N, K]``, float64, normalised."""
     mutual_information: np.ndarray
     """Of class and network ``[N]``, in nats: the epistemic part of the entropy (Houlsby et al. 2011, eq. 2)."""
+    ood_score: np.ndarray | None = None
+    """The method's own score ``[N]``, float64, higher for OOD: see ``api.OodDetector``. None for a method without one, and for
+    images other than those of the test set and the OOD sets."""
 
     @cached_property
     def probs(self) -> np.ndarray:
@@ -115,7 +120,15 @@ def _check_outputs(logits: Tensor, inputs: int, classes: int) -> None:
 
 
 def decode(arrays: Arrays, prefix: str) -> Predictions:
-    """Read back what ``predict`` returned and the task stored as ``<prefix>/log_odds`` and ``<prefix>/mutual_information``."""
+    """Read back what ``predict`` returned and the task stored as ``<prefix>/log_odds`` and ``<prefix>/mutual_information``.
+
+    ``<prefix>/ood_score`` is read if it is there (``bbh_bench.evaluation.ood_scores``).
+    """
     log_odds = arrays[f"{prefix}/log_odds"].astype(np.float64)
     log_probs = log_odds - np.log(np.exp(log_odds).sum(axis=1, keepdims=True))  # the largest log-odds are 0
-    return Predictions(log_probs, arrays[f"{prefix}/mutual_information"].astype(np.float64))
+    score = arrays.get(f"{prefix}/{OOD_SCORE}")
+    return Predictions(
+        log_probs,
+        arrays[f"{prefix}/mutual_information"].astype(np.float64),
+        None if score is None else score.astype(np.float64),
+    )

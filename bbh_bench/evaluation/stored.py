@@ -9,6 +9,7 @@ A classification with K classes stores, in this order:
   ``predictive.predict`` returns them.
 - ``outlier/<set>/log_odds`` and ``outlier/<set>/mutual_information``: the same of each OOD set. Scores are named
   ``ood/<set>/...``; the keys keep the older word, so that published files stay valid.
+- ``test/ood_score`` and ``outlier/<set>/ood_score`` ``[N]``, float32, for a method that scores images itself.
 - for each shift of N images at S values: ``shift/<name>/axis/<axis>``, the values ``[S]``, where ``<axis>`` is the label of
   their axis; ``shift/<name>/labels`` ``[N]``, uint8, if the images keep their classes; ``shift/<name>/log_odds``
   ``[S * N, K]`` and ``shift/<name>/mutual_information`` ``[S * N]``, all images at the first value first.
@@ -25,7 +26,7 @@ import numpy as np
 from torch import Tensor
 
 from bbh_bench.api import Arrays
-from bbh_bench.evaluation.predictive import STORED, Predictions, decode
+from bbh_bench.evaluation.predictive import OOD_SCORE, STORED, Predictions, decode
 
 TEST = "test"
 """Prefix of the test set's arrays."""
@@ -65,7 +66,8 @@ def read_test(arrays: Arrays, index: np.ndarray | None = None) -> Predictions:
     """Predictions of the test images, or of those at the places ``index`` only."""
     if index is None:
         return decode(arrays, TEST)
-    return decode(under(TEST, {key: arrays[f"{TEST}/{key}"][index] for key in STORED}), TEST)
+    keys = [f"{TEST}/{key}" for key in (*STORED, OOD_SCORE)]
+    return decode({key: arrays[key][index] for key in keys if key in arrays}, TEST)
 
 
 def read_ood(arrays: Arrays) -> dict[str, Predictions]:

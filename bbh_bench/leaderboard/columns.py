@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 
 from bbh_bench.leaderboard.fidelity_figure import AGREEMENT, DISTANCE, FLOOR, fidelity_sets, set_title
+from bbh_bench.leaderboard.ood_detection import DETECTORS, detection_columns
 from bbh_bench.leaderboard.rendering import score_column
 from bbh_bench.leaderboard.tables import ATTACKED_SETS, COST, Column, TaskRecords
 
@@ -148,6 +149,7 @@ def sections(group: TaskRecords) -> dict[str, list[Column]]:
     if group.task.kind == "classification":
         named |= {"in distribution": in_distribution_columns(group)}
         named |= {f"OOD: {name}": ood_columns(group, name) for name in group.ood_sets()}
+        named |= {f"OOD detection: {name}": detection_columns(group, name) for name in group.ood_sets()}
         named |= {f"worst case over {sign} attacks": robustness_columns(group, norm) for norm, sign in NORMS.items()}
         named |= {f"attack: {name}": attack_columns(group, name) for name in group.attacks()}
         named |= {
@@ -243,7 +245,7 @@ BUILT_IN = {
         "expected_entropy",
         "mutual_information",
     ),
-    *("auroc", "aupr", "fpr95"),
+    *("aupr", "fpr95", *DETECTORS),
     *("total_variation", "total_variation_floor", "agreement"),
 }
 """Last parts of the names of scores that have a column of their own."""

@@ -23,6 +23,11 @@ EXPLANATIONS = {
     "the weights (epistemic). It is 0 for a single network.",
     "auroc": "How well predictive entropy separates OOD images from test images: the probability that an OOD image has the "
     "higher entropy. 0.5 is chance.",
+    "auroc_expected_entropy": "AUROC of OOD detection by the mean entropy of the single networks, the part of the uncertainty "
+    "that they agree on. For a single network it is that by its entropy.",
+    "auroc_mutual_information": "AUROC of OOD detection by how much the networks disagree. A single network has none.",
+    "auroc_ood_score": "AUROC of OOD detection by the method's own score, such as the density of its features. Few have "
+    "one.",
     "aupr": "The average precision of OOD detection by predictive entropy, with OOD images as the positive class. It depends "
     "on how many OOD images there are.",
     "fpr95": "The share of test images that are taken for OOD images where 95 % of the OOD images are detected. Low values are "

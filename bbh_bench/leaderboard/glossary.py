@@ -30,7 +30,8 @@ better. A dash (–) means that a value does not apply or was not measured.
   divided by log K for K classes. It equals 1 − mean entropy / log K. High values mean low uncertainty: they are
   wanted on the test set, and low values on out-of-distribution (OOD) images. It does not say how well the two sets
   can be separated.
-- *OOD AUROC*, *AUPR* and *FPR95*: how well predictive entropy detects OOD images, which are the positive class.
+- *OOD AUROC*, *AUPR* and *FPR95*: how well predictive entropy detects OOD images, which are the positive class. Pages of
+  tasks also have the AUROC by the two parts of the entropy, and by a score that some methods have of their own.
 - *Robust accuracy*: the accuracy on adversarial examples, evaluated on fresh samples of the posterior that the
   attacker does not have. In the *worst case* over several attacks, an image counts as correct only if no attack makes
   it misclassified. ≤ and ≥ mark bounds: the networks have no gradients, so that only black-box and transfer attacks

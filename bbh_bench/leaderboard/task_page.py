@@ -6,6 +6,7 @@ from bbh_bench.leaderboard.columns import COSTS, in_distribution_columns, main_c
 from bbh_bench.leaderboard.deep_ensemble import equivalent
 from bbh_bench.leaderboard.equivalence import equivalence_section
 from bbh_bench.leaderboard.fidelity import fidelity_sections
+from bbh_bench.leaderboard.ood_detection import detection_section
 from bbh_bench.leaderboard.origin import origin
 from bbh_bench.leaderboard.page import Block, figure
 from bbh_bench.leaderboard.passes import passes_table
@@ -109,6 +110,7 @@ def _classification_sections(group: TaskRecords) -> list[Block]:
     parts: list[Block] = ["## In distribution", ENTROPY_UNIT, in_distribution_table(group)]
     for name in group.ood_sets():
         parts += [f"## OOD: {escaped(name)}", score_table(group, ood_columns(group, name))]
+    parts += detection_section(group)
     if other := other_columns(group):
         parts += ["## Other scores", score_table(group, other)]
     parts += equivalence_section(group)

@@ -121,8 +121,11 @@ def origin_faults(record: Record) -> list[str]:
 
 
 def prediction_digest(arrays: Mapping[str, np.ndarray]) -> str:
-    """Of the predictions of a cell, without names: two cells with the same one are copies."""
-    keys = sorted(key for key in arrays if key.endswith(("log_odds", "outputs")))
+    """Of the predictions of a cell, without names: two cells with the same one are copies.
+
+    OOD scores are part of it: methods may differ in these only, on the same networks.
+    """
+    keys = sorted(key for key in arrays if key.endswith(("log_odds", "outputs", "ood_score")))
     content = hashlib.sha256()
     for key in keys:
         content.update(arrays[key].tobytes())

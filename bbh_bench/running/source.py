@@ -15,7 +15,13 @@ from importlib.util import find_spec, resolve_name
 from pathlib import Path
 from typing import Any
 
-CONTRACTS = ("bbh_bench.api", "bbh_bench.problem", "bbh_bench.errors", "bbh_bench.hookspecs")
+CONTRACTS = (
+    "bbh_bench.api",
+    "bbh_bench.posterior",
+    "bbh_bench.problem",
+    "bbh_bench.errors",
+    "bbh_bench.hookspecs",
+)
 
 
 Parsed = dict[str, tuple[str, tuple[str, ...]]]

@@ -19,6 +19,7 @@ from bbh_bench.api import (
     Augmented,
     Categorical,
     Metric,
+    OodDetector,
     Posterior,
     Problem,
     Scored,
@@ -49,6 +50,7 @@ from bbh_bench.attacks.uncertainty_scores import uncertainty_scores
 from bbh_bench.errors import BenchError, BenchWarning, ContractError
 from bbh_bench.evaluation import classification, fidelity
 from bbh_bench.evaluation.metrics import nll
+from bbh_bench.evaluation.ood_scores import scored
 from bbh_bench.evaluation.predictive import decode, predict
 from bbh_bench.evaluation.stored import TEST, ood_prefix, store_labels, store_shift, under
 from bbh_bench.records.identity import describe
@@ -239,6 +241,10 @@ class LoadedClassification:
             networks = posterior.sample(self.task.samples)
             for name, images in sets.items():
                 arrays |= under(name, predict(networks, images, device, self.task.classes))
+        if isinstance(posterior, OodDetector):
+            with stage("ood_score", images=sum(map(len, sets.values()))):
+                for name, images in sets.items():
+                    arrays |= under(name, scored(posterior, images, device))
         for shift in self.task.shifts:
             arrays |= self._shift(shift, posterior, device, stage)
         return arrays | self._attack(posterior, device, seed, stage)

@@ -20,7 +20,8 @@ from bbh_bench.attacks.context import AttackContext
 from bbh_bench.attacks.evaluate import shared
 from bbh_bench.attacks.uncertainty import UncertaintyAttack
 from bbh_bench.data import stratified
-from bbh_bench.evaluation.stored import ood_prefix
+from bbh_bench.evaluation.predictive import OOD_SCORE
+from bbh_bench.evaluation.stored import TEST, ood_prefix
 
 if TYPE_CHECKING:
     from bbh_bench.tasks.classification import ClassificationTask
@@ -29,6 +30,8 @@ Wanted = dict[str, "np.ndarray | Form"]
 """By key: an array that is the same in every cell, or the form of one that the method decides."""
 ROUNDING = 1e-3
 """By which a stored perturbation may exceed its epsilon, relative."""
+LARGEST = float(np.finfo(np.float32).max)
+"""Of the absolute values of scores, which are stored in single precision."""
 
 
 @dataclass(frozen=True)
@@ -112,9 +115,13 @@ def _ood(task: "ClassificationTask", arrays: Arrays) -> Mapping[str, int | None]
 
 
 def _predictions(task: "ClassificationTask", arrays: Arrays, images: int) -> Wanted:
-    wanted = _under("test", _predicted(images, task.classes))
-    for name, n in _ood(task, arrays).items():
-        wanted |= _under(ood_prefix(name), _predicted(n, task.classes))
+    sets: dict[str, int | None] = {TEST: images}
+    sets |= {ood_prefix(name): n for name, n in _ood(task, arrays).items()}
+    wanted: Wanted = {}
+    for prefix, n in sets.items():
+        wanted |= _under(prefix, _predicted(n, task.classes))
+    if any(f"{prefix}/{OOD_SCORE}" in arrays for prefix in sets):  # then of all: a method has scores, or has none
+        wanted |= {f"{prefix}/{OOD_SCORE}": Form((n,), "float32", -LARGEST, LARGEST) for prefix, n in sets.items()}
     for shift in task.shifts:
         prefix = f"shift/{shift.name}"
         wanted[f"{prefix}/axis/{shift.axis}"] = np.array(shift.values)
