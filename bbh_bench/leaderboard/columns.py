@@ -3,7 +3,7 @@
 import math
 from dataclasses import replace
 
-from bbh_bench.leaderboard.fidelity_figure import AGREEMENT, DISTANCE, FLOOR, fidelity_sets, set_title
+from bbh_bench.leaderboard.fidelity_figure import AGREEMENT, DISTANCE, fidelity_sets, floor, set_title
 from bbh_bench.leaderboard.ood_detection import DETECTORS, detection_columns
 from bbh_bench.leaderboard.rendering import score_column
 from bbh_bench.leaderboard.tables import ATTACKED_SETS, COST, Column, TaskRecords
@@ -206,12 +206,13 @@ def ood_columns(group: TaskRecords, name: str) -> list[Column]:
 
 
 def fidelity_columns(group: TaskRecords) -> list[Column]:
-    """Total variation, its floor, and agreement on every set."""
+    """Total variation, with its floor in the heading, and agreement on every set."""
     columns = []
     for name in fidelity_sets(group):
+        known = floor(group, name)
+        beside = "" if known is None else f" (floor {known:.4f})"
         columns += [
-            score_column(group, f"{set_title(name)}: total variation", f"{name}/{DISTANCE}", 4),
-            score_column(group, f"{set_title(name)}: floor", f"{name}/{FLOOR}", 4),
+            score_column(group, f"{set_title(name)}: total variation{beside}", f"{name}/{DISTANCE}", 4),
             score_column(group, f"{set_title(name)}: agreement %", f"{name}/{AGREEMENT}", 2, 100),
         ]
     return [column for column in columns if group.has(column.name)]

@@ -22,13 +22,18 @@ def set_title(name: str) -> str:
     return name.replace("ood/", "OOD ")
 
 
-def distances(group: TaskRecords, name: str) -> tuple[dict[str, Value], float | None]:
-    """Total variation of each method on a set, in the order of the first set; and the floor."""
+def floor(group: TaskRecords, name: str) -> float | None:
+    """The smallest total variation that means anything on a set: the same in every record."""
+    floors = [record.scores[f"{name}/{FLOOR}"] for record in group.finished if f"{name}/{FLOOR}" in record.scores]
+    return floors[0] if floors else None
+
+
+def distances(group: TaskRecords, name: str) -> dict[str, Value]:
+    """Total variation of each method on a set, in the order of the first set."""
     first = column_values(group, score_column(group, "", f"{fidelity_sets(group)[0]}/{DISTANCE}")).values
     values = column_values(group, score_column(group, "", f"{name}/{DISTANCE}")).values
     ordered = sorted((method for method in method_order(group) if method in values), key=lambda m: first[m].mean)
-    floors = [record.scores[f"{name}/{FLOOR}"] for record in group.finished if f"{name}/{FLOOR}" in record.scores]
-    return {method: values[method] for method in ordered}, floors[0] if floors else None
+    return {method: values[method] for method in ordered}
 
 
 def fidelity_figure(group: TaskRecords, styles: Mapping[str, dict[str, Any]]) -> bytes:
@@ -37,13 +42,13 @@ def fidelity_figure(group: TaskRecords, styles: Mapping[str, dict[str, Any]]) ->
     number = len(group.by_method)
     figure = new_figure(5.0 * len(sets), 1.2 + 0.3 * number)
     for axis, name in zip(figure.subplots(1, len(sets), sharey=True, squeeze=False).flat, sets, strict=True):
-        values, floor = distances(group, name)
+        values, lowest = distances(group, name), floor(group, name)
         for row, (method, value) in enumerate(values.items()):
             half = value.half or 0.0
             error = [[min(half, 0.9 * value.mean)], [half]]  # the axis is logarithmic
             axis.errorbar(value.mean, row, xerr=error, **styles[method], markersize=7, capsize=2, linewidth=1)
-        if floor is not None:
-            axis.axvline(floor, color="grey", linestyle="--", linewidth=1)
+        if lowest is not None:
+            axis.axvline(lowest, color="grey", linestyle="--", linewidth=1)
         axis.set(xscale="log", title=set_title(name), xlabel="total variation", yticks=range(len(values)))
         axis.set_yticklabels(list(values))
         axis.set_ylim(len(values) - 0.5, -0.5)

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from bbh_bench.leaderboard.comparison import half_width
 from bbh_bench.leaderboard.drawing import drawn_methods
 from bbh_bench.leaderboard.fidelity import FIGURE as FIDELITY
-from bbh_bench.leaderboard.fidelity_figure import distances, fidelity_sets, set_title
+from bbh_bench.leaderboard.fidelity_figure import distances, fidelity_sets, floor, set_title
 from bbh_bench.leaderboard.figures import QUANTITIES, has_fits
 from bbh_bench.leaderboard.robustness import FIGURE as ATTACKS_CAPTION
 from bbh_bench.leaderboard.site.panels import Panel, Point, Style, figure, intervals, lines, with_rule
@@ -113,13 +113,13 @@ def _shifts(group: TaskRecords, style: Style) -> Markup:
 def _fidelity(group: TaskRecords, style: Style) -> Markup:
     panels = []
     for name in fidelity_sets(group):
-        values, floor = distances(group, name)
+        values, lowest = distances(group, name), floor(group, name)
         points: list[Point] = []
         for method, value in values.items():
             half = min(value.half or 0.0, 0.9 * value.mean)  # the axis is logarithmic
             points.append({"method": method, "x": value.mean, "low": value.mean - half, "high": value.mean + half})
         spec = intervals(points, list(values), style, "total variation", logarithmic=True)
-        panels.append(Panel(set_title(name), spec if floor is None else with_rule(spec, floor)))
+        panels.append(Panel(set_title(name), spec if lowest is None else with_rule(spec, lowest)))
     return figure(panels, FIDELITY)
 
 
