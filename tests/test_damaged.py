@@ -137,7 +137,25 @@ def claims_a_tebibyte():
     return content.getvalue() + b"\0" * 64
 
 
+def with_header(header):
+    """A member of an archive whose array describes itself by this text."""
+    text = header.encode("latin1")
+    text += b" " * (-(len(text) + 11) % 64) + b"\n"
+    return packed(("x.npy", b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + bytes(64)))
+
+
+def described(descr, shape="(1,)"):
+    return with_header(f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}}}")
+
+
 HOSTILE = {
+    "a header that does not end": (lambda: with_header("{'descr': '<f8', ("), "header of 'x.npy' cannot be read"),
+    "a header without a type": (lambda: described("('<f8',)"), "header of 'x.npy' cannot be read"),
+    "a header that is no mapping": (lambda: with_header("{[]: 1}"), "header of 'x.npy' cannot be read"),
+    "a header that is nested": (lambda: with_header("-" * 9000 + "1"), "cannot be (read|unpacked)"),
+    "texts without characters": (lambda: described("'<U0'", f"({2**40},)"), "claims more values than it has"),
+    "a negative shape": (lambda: described("'<f8'", "(-1,)"), "cannot be unpacked"),
+    "no values of a large shape": (lambda: described("'<f8'", f"(0, {2**62}, 8)"), "cannot be unpacked"),
     "a claim of 1 TiB": (lambda: packed(("x.npy", claims_a_tebibyte())), "claims more values than it has"),
     "a bomb": (lambda: packed(("x.npy", bytes(2**30 + 1))), "its arrays have more than"),
     "an unknown compression": (

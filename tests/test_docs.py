@@ -56,7 +56,8 @@ def bbh(*arguments: str, folder: Path, path: Path | None = None) -> subprocess.C
 
 def test_each_block_has_a_language_that_a_test_runs():
     kinds = {kind for document in DOCUMENTS for kind, _ in BLOCK.findall(document.read_text())}
-    assert kinds <= {"python", "toml", "console", "text", "bash", "yaml"}  # text: a diagram; bash, yaml: test_scaling
+    assert kinds <= {"python", "toml", "console", "text", "bash", "yaml"}
+    # text: a diagram or output; bash and yaml: test_scaling runs them, test_docs_commands parses their commands
     assert sorted(README) == ["bbh_bench_mine.py", "pyproject.toml"]
     assert sorted(EXAMPLES) == ["averaged.py", "confident_errors.py", "momentum.py", "odd_digits.py", "run_log.py"]
 

@@ -9,6 +9,7 @@ import math
 import os
 import stat
 import zipfile
+import zlib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,8 @@ LARGEST_JSON, LARGEST_ARRAYS, LARGEST_UNPACKED = 2**25, 2**29, 2**30
 LONGEST_TEXT, LONGEST_TRACEBACK = 4000, 10**6
 """Characters of a text of a record."""
 LARGEST_NUMBER = 1e300
+DAMAGED_ARCHIVE = (zipfile.BadZipFile, EOFError, OSError, RuntimeError, zlib.error)
+"""What ``zipfile`` raises for a damaged archive."""
 DEEPEST = 20
 """Levels of nested settings."""
 ATTACK = {"name": str, "version": int, "norm": str, "access": str, "samples": int, "epsilons": list, "algorithm": dict}
@@ -65,14 +68,25 @@ def _check_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
         raise ValueError(f"'{member.filename}' is encrypted")
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ValueError(f"'{member.filename}' has an unknown compression")
+    shape, dtype = _header(archive, member)
+    if dtype.hasobject or dtype.names is not None or dtype.kind not in "biufcU":
+        raise ValueError(f"'{member.filename}' has the type {dtype}, which is none of numbers")
+    if math.prod(shape) * max(dtype.itemsize, 1) > member.file_size:  # a text of no characters has no bytes
+        raise ValueError(f"'{member.filename}' claims more values than it has")
+
+
+def _header(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """The shape and type that an array claims. Raises ``ValueError``, and what ``zipfile`` raises for damaged files."""
     with archive.open(member) as file:
         version = npy.read_magic(file)
         read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, _, dtype = read_header(file)
-    if dtype.hasobject or dtype.names is not None or dtype.kind not in "biufcU":
-        raise ValueError(f"'{member.filename}' has the type {dtype}, which is none of numbers")
-    if math.prod(shape) * dtype.itemsize > member.file_size:
-        raise ValueError(f"'{member.filename}' claims more values than it has")
+        try:
+            shape, _, dtype = read_header(file)
+        except (*DAMAGED_ARCHIVE, ValueError):
+            raise
+        except Exception as error:  # NumPy's parser lets pass what its tokenizer and Python's compiler raise
+            raise ValueError(f"the header of '{member.filename}' cannot be read: {type(error).__name__}") from error
+    return shape, dtype
 
 
 def check_values(record: "Record") -> None:

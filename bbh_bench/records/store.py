@@ -7,18 +7,16 @@ overwrite those of a record: an interruption at any moment leaves the old record
 import gc
 import hashlib
 import io
-import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from zipfile import BadZipFile
 
 import msgspec
 import numpy as np
 
 from bbh_bench.errors import RecordError
 from bbh_bench.records.files import Together, age, being_written, clear_temporary, probe
-from bbh_bench.records.limits import LARGEST_ARRAYS, read_limited, unpacked
+from bbh_bench.records.limits import DAMAGED_ARCHIVE, LARGEST_ARRAYS, read_limited, unpacked
 from bbh_bench.records.record import ARRAYS, Predictions, Record
 
 STALE_SECONDS = 60.0
@@ -156,7 +154,7 @@ class Store:
         content = self.packed(record)
         try:
             return unpacked(content, names)
-        except (BadZipFile, EOFError, OSError, RuntimeError, ValueError, zlib.error) as error:
+        except (*DAMAGED_ARCHIVE, ValueError) as error:
             raise RecordError(
                 f"The arrays of '{self.root / record.path}' cannot be unpacked ({error}). Run the cell again."
             ) from error

@@ -17,11 +17,16 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 
 def _sections(whole: argparse.ArgumentParser) -> Iterator[str]:
-    """A heading and the help text of each command, in the order in which `--help` lists them."""
+    """A heading, what it does, and the help text of each command, in the order in which `--help` lists them."""
     for action in whole._actions:
         if isinstance(action, argparse._SubParsersAction):
+            purposes = {choice.dest: choice.help for choice in action._choices_actions}
             for name, command in action.choices.items():
-                yield f"## {name}\n\n```text\n{_plain(command)}\n```"
+                yield f"## {name}\n\n{_sentence(purposes[name])}\n\n```text\n{_plain(command)}\n```"
+
+
+def _sentence(purpose: str) -> str:
+    return f"{purpose[:1].upper()}{purpose[1:]}."
 
 
 def _plain(command: argparse.ArgumentParser) -> str:
@@ -30,7 +35,7 @@ def _plain(command: argparse.ArgumentParser) -> str:
 
 
 class _Fixed(argparse.RawDescriptionHelpFormatter):
-    """The same width on every terminal."""
+    """The same width on every terminal, which is that of a column of the site."""
 
     def __init__(self, prog: str) -> None:
-        super().__init__(prog, width=100, max_help_position=28)
+        super().__init__(prog, width=80, max_help_position=24)
