@@ -9,9 +9,11 @@ import torch
 
 from bbh_bench.api import Metric, Scope
 from bbh_bench.calibration import scaled_nll
+from bbh_bench.evaluation.calibration_errors import CALIBRATION
 from bbh_bench.evaluation.detection import area_under_roc, average_precision, roc_curve
 from bbh_bench.evaluation.ood_metrics import BY_OTHER_SCORES
 from bbh_bench.evaluation.predictive import Predictions
+from bbh_bench.evaluation.selective import SELECTIVE
 from bbh_bench.hookspecs import hookimpl
 
 
@@ -128,4 +130,6 @@ def bbh_metrics() -> list[Metric]:
             "signed_ece", LABELLED, "neither", "mean confidence minus accuracy: positive is overconfident", signed_ece
         ),
         *BY_OTHER_SCORES,
+        *SELECTIVE,
+        *CALIBRATION,
     ]

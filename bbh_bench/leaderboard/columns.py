@@ -6,6 +6,7 @@ from dataclasses import replace
 from bbh_bench.leaderboard.fidelity_figure import AGREEMENT, DISTANCE, fidelity_sets, floor, set_title
 from bbh_bench.leaderboard.ood_detection import DETECTORS, detection_columns
 from bbh_bench.leaderboard.rendering import score_column
+from bbh_bench.leaderboard.selective import OWN, selective_columns
 from bbh_bench.leaderboard.tables import ATTACKED_SETS, COST, Column, TaskRecords
 
 NORMS = {"linf": "L∞", "l2": "L2"}
@@ -148,6 +149,7 @@ def sections(group: TaskRecords) -> dict[str, list[Column]]:
     named = {FIRST_PAGE: overview_columns(group), "first table": main_columns(group)}
     if group.task.kind == "classification":
         named |= {"in distribution": in_distribution_columns(group)}
+        named |= {"selective prediction and calibration": selective_columns(group)}
         named |= {f"OOD: {name}": ood_columns(group, name) for name in group.ood_sets()}
         named |= {f"OOD detection: {name}": detection_columns(group, name) for name in group.ood_sets()}
         named |= {f"worst case over {sign} attacks": robustness_columns(group, norm) for norm, sign in NORMS.items()}
@@ -246,7 +248,7 @@ BUILT_IN = {
         "expected_entropy",
         "mutual_information",
     ),
-    *("aupr", "fpr95", *DETECTORS),
+    *("aupr", "fpr95", *DETECTORS, *OWN),
     *("total_variation", "total_variation_floor", "agreement"),
 }
 """Last parts of the names of scores that have a column of their own."""

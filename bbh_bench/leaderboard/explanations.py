@@ -13,6 +13,14 @@ EXPLANATIONS = {
     "is never negative, and a small test set makes it larger.",
     "signed_ece": "Mean confidence minus accuracy. Positive values mean overconfident predictions, negative ones "
     "underconfident predictions.",
+    "aurc": "The area under the risk-coverage curve: the share of misclassified images among the n with the highest confidence"
+    ", averaged over n. It is the error rate if confidence says nothing, and lower if errors have a low confidence.",
+    "eaurc": "The area under the risk-coverage curve minus that of the best order, which has all misclassified images last. 0 "
+    "means that each misclassified image is less confident than all others.",
+    "adaptive_ece": "Expected calibration error over 15 bins of confidence with the same number of images. Bins of equal width "
+    "have most images in the last one.",
+    "classwise_ece": "The calibration error of the probability of each class, averaged over classes. Most probabilities are "
+    "near zero, so that it is smaller than ECE.",
     "entropy_auc": "One minus the mean predictive entropy, divided by log K for K classes: near 1 where the method is certain. "
     "High values are wanted on test images and low ones on OOD images.",
     "entropy": "The mean entropy of the predictive distribution, in nats: the total uncertainty. It should be low on test "

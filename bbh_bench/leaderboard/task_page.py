@@ -13,6 +13,7 @@ from bbh_bench.leaderboard.passes import passes_table
 from bbh_bench.leaderboard.rendering import Table, escaped, paragraph, score_column, score_table
 from bbh_bench.leaderboard.reproduction import CAPTION, notes, paper_tables
 from bbh_bench.leaderboard.robustness import attack_sections, averaged_over
+from bbh_bench.leaderboard.selective import selective_section
 from bbh_bench.leaderboard.statistics import column_values
 from bbh_bench.leaderboard.tables import TaskRecords, by_task
 from bbh_bench.leaderboard.trade_off import front_sentence
@@ -108,6 +109,7 @@ def _main_caption(group: TaskRecords) -> list[str]:
 
 def _classification_sections(group: TaskRecords) -> list[Block]:
     parts: list[Block] = ["## In distribution", ENTROPY_UNIT, in_distribution_table(group)]
+    parts += selective_section(group)
     for name in group.ood_sets():
         parts += [f"## OOD: {escaped(name)}", score_table(group, ood_columns(group, name))]
     parts += detection_section(group)
