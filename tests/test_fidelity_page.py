@@ -3,11 +3,13 @@
 import msgspec
 from record_factory import board, record
 
+from bbh_bench.leaderboard import render_folder
 from bbh_bench.leaderboard.fidelity_figure import distances, fidelity_sets, floor
 from bbh_bench.leaderboard.figures import draw
 from bbh_bench.leaderboard.site.charts import task_figures
 from bbh_bench.leaderboard.site.panels import Style
 from bbh_bench.leaderboard.tables import by_task
+from bbh_bench.records.store import Store
 
 BETTER = {"total_variation": "lower", "agreement": "higher"}
 
@@ -62,3 +64,18 @@ def test_records_without_a_reference_have_no_such_part():
     assert fidelity_sets(group) == []
     assert "Fidelity" not in board(plain)
     assert not [name for name in draw([group], ["m"]) if "fidelity" in name]
+
+
+def test_the_figure_that_a_report_writes_has_every_method(tmp_path, monkeypatch):
+    """Figures with lines show ten methods at most; this one has a row for each."""
+    for k in range(12):
+        for seed in range(3):
+            each = compared(f"m{k}", seed, 0.01 * (k + 1))
+            (tmp_path / each.path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / each.path).write_text(each.to_json())
+    drawn = []
+    monkeypatch.setattr(
+        "bbh_bench.leaderboard.figures.fidelity_figure", lambda group, style: drawn.append(group) or b""
+    )
+    render_folder(Store(tmp_path), tmp_path)
+    assert sorted(drawn[0].by_method) == sorted(f"m{k}" for k in range(12))

@@ -19,6 +19,7 @@ import msgspec
 
 from bbh_bench.leaderboard import figures
 from bbh_bench.leaderboard.drawing import drawn_methods
+from bbh_bench.leaderboard.fidelity_figure import fidelity_sets
 from bbh_bench.leaderboard.parts import FILE, SITE, Part, common_files, parts_of, task_files
 from bbh_bench.leaderboard.site import record_link
 from bbh_bench.leaderboard.tables import TaskRecords, by_task
@@ -135,7 +136,9 @@ def _write(
 
 
 def _drawn(group: TaskRecords) -> TaskRecords:
-    """The records that figures show."""
+    """The records that figures show: of the best methods; of all of them where a figure has a row for each."""
+    if fidelity_sets(group):
+        return TaskRecords(group.finished)
     return TaskRecords([record for name in drawn_methods(group) for record in group.by_method[name]])
 
 

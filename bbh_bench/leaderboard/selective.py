@@ -8,10 +8,10 @@ OWN = ("aurc", "eaurc", "adaptive_ece", "classwise_ece")
 """Last parts of the names of scores that only this table shows."""
 EXPLANATION = (
     "*AURC*: the method answers for the images with the highest confidence only; the area is the mean, over how many it "
-    "answers for, of the share of misclassified images among them. *Excess AURC* is what it exceeds that of the best order by, in "
-    "which all misclassified images come last: it says how well confidence finds errors, apart from how many there are. *ECE* has 15 "
-    "bins of equal width, *adaptive ECE* 15 bins with the same number of images, and *class-wise ECE* averages the calibration "
-    "error of each class's probability."
+    "answers for, of the share of misclassified images among them. *Excess AURC* is what it exceeds that of the best order "
+    "by, in which all misclassified images come last: it says how well confidence finds errors, apart from how many there "
+    "are. *ECE* has 15 bins of equal width, *adaptive ECE* 15 bins with the same number of images, and *class-wise ECE* "
+    "averages the calibration error of each class's probability."
 )
 
 
