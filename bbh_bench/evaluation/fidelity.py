@@ -15,8 +15,12 @@ from bbh_bench.errors import ContractError
 from bbh_bench.evaluation.stored import StoredRegression, read_ood, read_test
 from bbh_bench.records.record import Direction
 
-DIRECTIONS: Mapping[str, Direction] = {"total_variation": "lower", "agreement": "higher"}
-"""Which values are better, by the last part of a score's name."""
+DIRECTIONS: Mapping[str, Direction] = {
+    "total_variation": "lower",
+    "total_variation_floor": "neither",
+    "agreement": "higher",
+}
+"""Which values are better, by the last part of a score's name. The floor is that of the reference, the same for all methods."""
 
 ReferenceArrays: TypeAlias = Mapping[str, np.ndarray]
 """The predictive distribution of the exact posterior. Of a classification: probabilities ``[N, K]`` by the name of the set,
