@@ -25,7 +25,8 @@ def test_the_suite_finds_it_through_its_entry_point():
 def test_a_linear_model_has_the_posterior_of_the_closed_form():
     """The predictive mean and variance of Bayesian linear regression (Bishop 2006, eqs. 3.58 and 3.59), at seed 0.
 
-    Tolerances are five standard errors of 4,000 independent draws; those of HMC on a normal posterior are nearly independent.
+    Tolerances are five standard errors: of the mean, of 4,000 draws, which are nearly independent; of the variance, of 2,000,
+    since squares of successive draws are correlated.
     """
     torch.manual_seed(0)
     x, std = torch.randn(30, 3), 0.5
@@ -40,7 +41,7 @@ def test_a_linear_model_has_the_posterior_of_the_closed_form():
     mean = at_points @ covariance @ design.T @ y.double() / std**2
     variance = (at_points @ covariance * at_points).sum(1)
     assert ((outputs.mean(0) - mean) / variance.sqrt()).abs().max() < 5 / 4000**0.5
-    assert (outputs.var(0) / variance - 1).abs().max() < 5 * (2 / 4000) ** 0.5
+    assert (outputs.var(0) / variance - 1).abs().max() < 5 * (2 / 2000) ** 0.5
 
 
 def test_a_translated_network_has_the_same_outputs():
