@@ -92,7 +92,9 @@ def test_published_scores_are_computed_again(method):
     store = Store(LEADERBOARD)
     record = store.get(Path(f"toy/v2/{method}/seed0.json"))
     scores, curves = score(store.arrays(record))
-    expected = {name: value for name, value in record.scores.items() if "total_variation" not in name}  # of the reference
+    expected = {
+        name: value for name, value in record.scores.items() if "total_variation" not in name
+    }  # of the reference
     assert list(scores) == list(expected)
     assert scores == pytest.approx(expected, rel=1e-12)
     assert list(curves) == list(record.curves)
