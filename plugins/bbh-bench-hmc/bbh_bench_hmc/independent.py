@@ -26,20 +26,24 @@ class Nuts:
 def log_density(problem: Problem) -> tuple[nn.Module, Callable[[np.ndarray], tuple[float, np.ndarray]]]:
     """The network, and the log-density of its flat weights ``[W]`` up to a constant, with its gradient ``[W]``."""
     network = problem.network().double().requires_grad_(False)
-    shapes = {name: w.shape for name, w in network.named_parameters()}
-    sizes = [shape.numel() for shape in shapes.values()]
     x, y, scale = problem.x.double(), problem.y, problem.prior_scale_or(1.0)
     y = y.double() if y.is_floating_point() else y
 
     def density(flat: np.ndarray) -> tuple[float, np.ndarray]:
         weights = torch.tensor(flat, requires_grad=True)
-        named = {name: w.view(shapes[name]) for name, w in zip(shapes, weights.split(sizes), strict=True)}
-        likelihood = len(y) * problem.likelihood(functional_call(network, named, (x,)), y)
+        likelihood = len(y) * problem.likelihood(functional_call(network, by_name(network, weights), (x,)), y)
         value = -likelihood - weights.square().sum() / (2 * scale**2)
         (gradient,) = torch.autograd.grad(value, weights)
         return value.item(), gradient.numpy()
 
     return network, density
+
+
+def by_name(network: nn.Module, flat: Tensor) -> dict[str, Tensor]:
+    """Flat weights ``[..., W]`` as parameters of the network, ``[..., *shape]`` each."""
+    parameters = dict(network.named_parameters())
+    parts = flat.split([w.numel() for w in parameters.values()], dim=-1)
+    return {name: part.unflatten(-1, parameters[name].shape) for name, part in zip(parameters, parts, strict=True)}
 
 
 def sample_with_nuts(settings: Nuts, problem: Problem, seed: int) -> tuple[nn.Module, dict[str, Tensor]]:
@@ -48,7 +52,6 @@ def sample_with_nuts(settings: Nuts, problem: Problem, seed: int) -> tuple[nn.Mo
     from nutpie.compiled_pyfunc import from_pyfunc
 
     network, density = log_density(problem)
-    names = [name for name, _ in network.named_parameters()]
     number = sum(w.numel() for w in network.parameters())
     model = from_pyfunc(
         number,
@@ -62,8 +65,4 @@ def sample_with_nuts(settings: Nuts, problem: Problem, seed: int) -> tuple[nn.Mo
     trace = nutpie.sample(
         model, draws=settings.draws, tune=settings.warmup, chains=settings.chains, seed=seed, progress_bar=False
     )
-    flat = torch.from_numpy(np.array(trace.posterior["weights"]))
-    parts = flat.split([w.numel() for w in network.parameters()], dim=-1)
-    shapes = [w.shape for w in network.parameters()]
-    weights = {name: part.unflatten(-1, shape) for name, part, shape in zip(names, parts, shapes, strict=True)}
-    return network, weights
+    return network, by_name(network, torch.from_numpy(np.array(trace.posterior["weights"])))

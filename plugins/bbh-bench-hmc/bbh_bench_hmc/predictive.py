@@ -37,10 +37,10 @@ class Draws:
     @torch.no_grad()
     def outputs(self, x: Tensor) -> Iterator[Tensor]:
         """Outputs ``[draws, N, K]`` of each chain, in float64 from there on, for inputs ``x`` ``[N, ...]``."""
+        x = x.to(next(iter(self.weights.values())).dtype)
+        networks = vmap(lambda weights: functional_call(self.network, weights, (x,)), chunk_size=50)
         for chain in range(self.chains):
-            weights = {name: w[chain] for name, w in self.weights.items()}
-            x = x.to(next(iter(weights.values())).dtype)
-            yield vmap(lambda each: functional_call(self.network, each, (x,)), chunk_size=50)(weights).double()  # noqa: B023
+            yield networks({name: w[chain] for name, w in self.weights.items()}).double()
 
 
 @dataclass(frozen=True)

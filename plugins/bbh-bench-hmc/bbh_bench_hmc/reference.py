@@ -53,13 +53,12 @@ def sample(problem: Problem, predict: Callable[[Draws], Predictive], sampler: st
     if sampler == "hmc":
         draws = Draws(*sample_weights(HMC, problem))
         settings = {"sampler": f"blackjax {version('blackjax')}, HMC", **asdict(HMC)}
-        settings["prior_scale"] = problem.prior_scale_or(HMC.prior_scale)
     else:
         draws = Draws(*sample_with_nuts(NUTS, problem, SEED))
         settings = {"sampler": f"nutpie {version('nutpie')}, NUTS", **asdict(NUTS)}
-        settings["prior_scale"] = problem.prior_scale_or(1.0)
     seconds = time.perf_counter() - start
-    return Sampled(predict(draws), {**settings, "seed": SEED}, seconds)
+    settings |= {"prior_scale": problem.prior_scale_or(HMC.prior_scale), "seed": SEED}
+    return Sampled(predict(draws), settings, seconds)
 
 
 def diagnostics(predictive: Predictive) -> dict[str, object]:
