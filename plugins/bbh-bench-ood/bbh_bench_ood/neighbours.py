@@ -9,7 +9,7 @@ from bbh_bench import Method, Posterior, Problem
 from bbh_bench.errors import ContractError
 from bbh_bench.methods.map import Map
 from bbh_bench_ood.features import penultimate, training_features
-from bbh_bench_ood.posterior import Score, fit_detector
+from bbh_bench_ood.posterior import Score, check_classification, fit_detector
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class NearestNeighbours:
 
     def fit(self, problem: Problem) -> Posterior:
         """Fit the base method, then store the features. Raises ``ContractError`` if there are fewer than k training inputs."""
+        check_classification(self.name, problem)
         if not 1 <= self.k <= len(problem.x):
             raise ContractError(
                 f"method '{self.name}' has k = {self.k} for {len(problem.x)} training inputs; k must be from 1 to their number."

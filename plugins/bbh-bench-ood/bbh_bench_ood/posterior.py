@@ -45,17 +45,22 @@ class DetectorPosterior(Posterior):
         return torch.stack([score(x) for score in self.scores]).mean(0)
 
 
+def check_classification(method: str, problem: Problem) -> None:
+    """Raise ``ContractError`` for a regression."""
+    if not isinstance(problem.likelihood, Categorical):
+        kind = type(problem.likelihood).__name__
+        raise ContractError(
+            f"method '{method}' detects OOD inputs of a classification; this likelihood is {kind}. Choose another task."
+        )
+
+
 def fit_detector(method: str, base: Method, problem: Problem, score: Callable[[nn.Module], Score]) -> Posterior:
     """Fit ``base``, then a score of each of its networks.
 
     Nothing before the fit of ``base`` uses random numbers: with the same seed, the networks are those of ``base`` alone. Raises
     ``ContractError`` for a regression, and if the posterior has no frozen networks.
     """
-    if not isinstance(problem.likelihood, Categorical):
-        kind = type(problem.likelihood).__name__
-        raise ContractError(
-            f"method '{method}' detects OOD inputs of a classification; this likelihood is {kind}. Choose another task."
-        )
+    check_classification(method, problem)
     posterior = base.fit(problem)
     with torch.no_grad():
         return DetectorPosterior(
