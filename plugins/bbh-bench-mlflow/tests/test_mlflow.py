@@ -24,11 +24,12 @@ def test_the_suite_finds_it_through_its_entry_point():
 
 def test_every_cell_is_a_run_with_its_scores(folder):
     assert main(["run", "--task", "toy", "--method", "map", "--seeds", "0,1"]) == 0
-    runs = mlflow.search_runs(experiment_names=["toy v1"], output_format="list")
+    runs = mlflow.search_runs(search_all_experiments=True, output_format="list")
     logged = {int(run.data.params["seed"]): run for run in runs}
     for record in Store(folder / "runs").records():
         run = logged.pop(record.seed)
         assert run.info.status == "FINISHED"
+        assert mlflow.get_experiment(run.info.experiment_id).name == f"{record.task.name} v{record.task.version}"
         assert run.data.metrics["inside/nll"] == record.scores["inside/nll"]
         assert run.data.metrics["cost/fit/relative"] == record.cost["fit/relative"]
         assert run.data.tags["record"] == str(record.path)
@@ -43,6 +44,6 @@ def test_a_failed_cell_is_a_failed_run(folder):
         "@hookimpl\ndef bbh_methods():\n    return [Broken()]\n"
     )
     assert main(["run", "--task", "toy", "--method", "broken", "--seeds", "0", "--plugin", "broken.py"]) == 1
-    (run,) = mlflow.search_runs(experiment_names=["toy v1"], output_format="list")
+    (run,) = mlflow.search_runs(search_all_experiments=True, output_format="list")
     assert run.info.status == "FAILED"
     assert run.data.tags["error"] == "ValueError: no idea"
