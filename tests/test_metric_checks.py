@@ -9,8 +9,8 @@ import pytest
 from bbh_bench.api import Metric
 from bbh_bench.cli import main
 from bbh_bench.errors import NotApplicable
-from bbh_bench.metric_checks import check_metric
 from bbh_bench.plugins import load_plugins
+from bbh_bench.testing import check_metric
 
 GOOD = Metric("wrong", "labelled", "lower", "share of errors", lambda p, y: float(np.mean(p.log_probs.argmax(1) != y)))
 RANDOM = np.random.default_rng(0)

@@ -102,15 +102,18 @@ def craft(
 def _run(
     attack: Attack, run: RunAttack, model: Any, images: Tensor, labels: Tensor, starts: list[Tensor] | None
 ) -> list[Tensor]:
-    """Verified images for each positive epsilon, and those with the smallest perturbations if the attack minimises."""
+    """Verified images for each positive epsilon, and those with the smallest perturbations if the attack minimises.
+
+    The attack gets a copy of the clean images: one that writes into them would else be compared with its own result.
+    """
     at_positive = [k for k, epsilon in enumerate(attack.epsilons) if epsilon > 0]
     positive = [attack.epsilons[k] for k in at_positive]
     epsilons = [None] if attack.algorithm.minimises else positive
     if starts is None:
-        _, adversarial, _ = run(model, images, labels, epsilons=epsilons)
+        _, adversarial, _ = run(model, images.clone(), labels, epsilons=epsilons)
     else:
         points = [starts[k] for k in at_positive]
-        _, adversarial, _ = run(model, images, labels, epsilons=epsilons, starting_points=points)
+        _, adversarial, _ = run(model, images.clone(), labels, epsilons=epsilons, starting_points=points)
     if len(adversarial) != len(epsilons):
         raise ContractError(
             f"attack '{attack.name}' returned images for {len(adversarial)} epsilons instead of {len(epsilons)}."

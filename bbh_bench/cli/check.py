@@ -1,17 +1,17 @@
-"""``bbh-bench check``: the contract tests of a method or metric."""
+"""``bbh-bench check``: the contract tests of a method, task, attack or metric."""
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from bbh_bench.cli.arguments import Commands, add_plugin, load
-from bbh_bench.errors import BenchError
+from bbh_bench.cli.arguments import Commands, add_folder, add_plugin, load
+from bbh_bench.errors import BenchError, UnknownName
 
 if TYPE_CHECKING:
-    from bbh_bench.api import Method, Metric
+    from bbh_bench.api import Attack, Method, Metric, Task
     from bbh_bench.plugins import Plugins, Registry
 
 T = TypeVar("T")
@@ -19,44 +19,60 @@ T = TypeVar("T")
 
 def add_parser(commands: Commands) -> None:
     """The arguments of ``check``."""
-    parser = commands.add_parser("check", help="the contract tests of a method or metric, with advice")
-    parser.add_argument("name", nargs="?", metavar="NAME", help="of a method or metric (default: all of --plugin)")
+    parser = commands.add_parser("check", help="the contract tests of a method, task, attack or metric, with advice")
+    parser.add_argument(
+        "name", nargs="?", metavar="NAME", help="of a method, task, attack or metric (default: all of --plugin)"
+    )
     parser.add_argument(
         "--kind",
         default="classification",
         choices=("classification", "regression"),
         help="for methods (default: classification)",
     )
+    add_folder(parser, "--data", None, "for tasks: the data folder (default: $BBH_BENCH_DATA, else the user's cache)")
     add_plugin(parser)
     parser.set_defaults(function=command)
 
 
 def command(options: argparse.Namespace) -> int:
-    """Check one method or metric, or those of plugin files. Returns 1 if one breaks the contract."""
+    """Check one object, or those of plugin files. Returns 1 if one breaks the contract.
+
+    Raises ``DataError`` if the data of a task are not there.
+    """
     if options.name is None and not options.plugin:
-        raise BenchError("check needs the name of a method or metric, or --plugin FILE for those of a file.")
+        raise BenchError(
+            "check needs the name of a method, task, attack or metric, or --plugin FILE for those of a file."
+        )
     plugins = load(options.plugin)
     files = [Path(file).name for file in options.plugin]
-    methods, metrics = chosen(plugins, options.name, files)
+    objects = chosen(plugins, options.name, files)
     broken = rejected(plugins, files)
-    if not methods and not metrics and not broken:
+    if not objects and not broken:
         raise BenchError(
-            f"{', '.join(files)} provides no method or metric. Return them from its hooks, such as bbh_methods()."
+            f"{', '.join(files)} provides no method, task, attack or metric. Return them from its hooks, such as bbh_methods()."
         )
-    kept = [*(method_keeps(method, options.kind) for method in methods), *map(metric_keeps, metrics)]
+    tests: Mapping[str, Callable[[Any], bool]] = {
+        "method": partial(method_keeps, kind=options.kind),
+        "task": partial(task_keeps, data=options.data),
+        "attack": attack_keeps,
+        "metric": metric_keeps,
+    }
+    kept = [tests[kind](value) for kind, value in objects]
     return 1 if broken or not all(kept) else 0
 
 
-def chosen(plugins: "Plugins", name: str | None, files: Sequence[str]) -> "tuple[list[Method], list[Metric]]":
-    """What to check: the method of this name, else the metric; without a name, what plugin files provide.
+def chosen(plugins: "Plugins", name: str | None, files: Sequence[str]) -> list[tuple[str, Any]]:
+    """What to check, each with its kind: all that has this name; without a name, what plugin files provide.
 
     Raises ``UnknownName``.
     """
     if name is None:
-        return provided(plugins.methods, files), provided(plugins.metrics, files)
-    if name in set(plugins.metrics) - set(plugins.methods):
-        return [], [plugins.metrics[name]]
-    return [plugins.methods[name]], []
+        return [(registry.kind, value) for registry in plugins.registries for value in provided(registry, files)]
+    named = [(registry.kind, registry[name]) for registry in plugins.registries if name in set(registry)]
+    if not named:
+        known = [each for registry in plugins.registries for each in registry]
+        raise UnknownName("method, task, attack or metric", name, known)
+    return named
 
 
 def provided(registry: "Registry[T]", files: Sequence[str]) -> list[T]:
@@ -77,9 +93,24 @@ def method_keeps(method: "Method", kind: str) -> bool:
     return keeps(method.name, f"a method, in {kind}", test)
 
 
+def task_keeps(task: "Task", data: str | None) -> bool:
+    """Whether a task keeps its contract; printed. ``data``: the data folder. Raises ``DataError``."""
+    from bbh_bench.data import data_folder
+    from bbh_bench.testing import check_task
+
+    return keeps(task.name, "a task", partial(check_task, task, data_folder(data)))
+
+
+def attack_keeps(attack: "Attack") -> bool:
+    """Whether an attack keeps its contract; printed."""
+    from bbh_bench.testing import check_attack
+
+    return keeps(attack.name, "an attack", partial(check_attack, attack))
+
+
 def metric_keeps(metric: "Metric") -> bool:
     """Whether a metric keeps its contract; printed."""
-    from bbh_bench.metric_checks import check_metric
+    from bbh_bench.testing import check_metric
 
     return keeps(metric.name, "a metric", partial(check_metric, metric))
 

@@ -14,8 +14,8 @@ KINDS = ("method", "task", "attack", "metric")
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,40}")
 TRY_IT = {
     "method": "bbh-bench check {name}\nbbh-bench run --method {name},map",
-    "task": "bbh-bench run --task {name} --method map,dropout",
-    "attack": "bbh-bench run --task digits5 --method map --attack {name}",
+    "task": "bbh-bench check {name}\nbbh-bench run --task {name} --method map,dropout",
+    "attack": "bbh-bench check {name}\nbbh-bench run --task digits5 --method map --attack {name}",
     "metric": "bbh-bench check {name}\nbbh-bench run --task digits5 --method map,dropout",
 }
 """Commands that show what the package does."""
