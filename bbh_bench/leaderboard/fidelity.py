@@ -24,8 +24,7 @@ def fidelity_sections(group: TaskRecords) -> list[Block]:
         return []
     return [
         "## Fidelity to the exact posterior",
-        figure(group, "fidelity", "Total variation of each method from the exact posterior, with the floor"),
-        paragraph(FIGURE),
+        figure(group, "fidelity", "Total variation of each method from the exact posterior, with the floor", FIGURE),
         paragraph(EXPLANATION),
         score_table(group, fidelity_columns(group)),
     ]

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bbh_bench.leaderboard import figures
-from bbh_bench.leaderboard.rendering import Table
+from bbh_bench.leaderboard.rendering import Table, paragraph
 from bbh_bench.leaderboard.tables import TaskRecords
 
 
@@ -16,19 +16,22 @@ class Figure:
     """``fits``, ``summary``, ``attacks``, ``uncertainty``, ``shifts`` or ``images``."""
     file: str
     alt: str
+    caption: str
+    """Below the image in markdown. The charts of the site have their own."""
 
     def markdown(self) -> str:
-        """An image."""
-        return f"![{self.alt}]({self.file})"
+        """An image and its caption."""
+        image = f"![{self.alt}]({self.file})"
+        return f"{image}\n\n{paragraph(self.caption)}" if self.caption else image
 
 
 Block = str | Table | Figure
 """Text is markdown: a heading, a paragraph or a list. What comes from outside is escaped in it."""
 
 
-def figure(group: TaskRecords, key: str, alt: str) -> Figure:
+def figure(group: TaskRecords, key: str, alt: str, caption: str = "") -> Figure:
     """A figure with its file name."""
-    return Figure(key, figures.file_name(group, "" if key == "fits" else key), alt)
+    return Figure(key, figures.file_name(group, "" if key == "fits" else key), alt, caption)
 
 
 def markdown(blocks: Iterable[Block]) -> str:

@@ -64,8 +64,7 @@ def _worst_case(group: TaskRecords) -> list[Block]:
     if not norms:
         return []
     parts: list[Block] = [
-        figure(group, "attacks", "Accuracy and entropy against epsilon under each attack"),
-        paragraph(FIGURE),
+        figure(group, "attacks", "Accuracy and entropy against epsilon under each attack", FIGURE),
     ]
     for norm, sign in norms.items():
         curve = f"robust/{norm}"

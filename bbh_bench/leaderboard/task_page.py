@@ -62,10 +62,7 @@ def task_page(group: TaskRecords) -> list[Block]:
         *front_sentence(group),
     ]
     if figures.has_fits(group):
-        parts += [
-            figure(group, "fits", "Data, true function and predictions of each method"),
-            paragraph(FITS),
-        ]
+        parts.append(figure(group, "fits", "Data, true function and predictions of each method", FITS))
     parts += fidelity_sections(group)
     if group.task.kind == "classification" and group.finished:
         parts += _classification_sections(group)
@@ -138,14 +135,11 @@ def _shifts(group: TaskRecords) -> list[Block]:
     parts: list[Block] = ["## Shifts"] if many_images or single_image else []
     if many_images:
         parts += [
-            figure(group, "shifts", "Entropy, mutual information and accuracy along each shift"),
-            paragraph(f"Test images shifted with increasing severity: {escaped(', '.join(many_images))}. {SHIFTS}"),
+            paragraph(f"Test images shifted with increasing severity: {escaped(', '.join(many_images))}."),
+            figure(group, "shifts", "Entropy, mutual information and accuracy along each shift", SHIFTS),
         ]
     if single_image:
-        parts += [
-            figure(group, "images", "Class probabilities of single images along each shift"),
-            paragraph(SINGLE_IMAGES),
-        ]
+        parts.append(figure(group, "images", "Class probabilities of single images along each shift", SINGLE_IMAGES))
     return parts
 
 

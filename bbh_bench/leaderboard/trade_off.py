@@ -36,10 +36,10 @@ def front_sentence(group: TaskRecords) -> list[str]:
     if not columns:
         return []
     names = ", ".join(map(code, front(columns)))
-    return [paragraph(f"On the Pareto front of {subjects(columns)}, by the means: {names}.")]
+    return [paragraph(f"On the Pareto front of {escaped(subjects(columns))}, by the means: {names}.")]
 
 
 def subjects(columns: Sequence[ColumnValues]) -> str:
-    """The names of the scores, as a list in words."""
-    *first, last = (escaped(column.column.subject.removesuffix(" %").removesuffix(", %")) for column in columns)
+    """The names of the scores, as a list in words, as plain text."""
+    *first, last = (column.column.subject.removesuffix(" %").removesuffix(", %") for column in columns)
     return f"{', '.join(first)} and {last}"

@@ -30,8 +30,7 @@ def uncertainty_sections(group: TaskRecords) -> list[Block]:
         return []
     parts: list[Block] = [
         "## Attacks on the uncertainty",
-        figure(group, "uncertainty", "AUROC of OOD detection under attack against epsilon"),
-        paragraph(FIGURE),
+        figure(group, "uncertainty", "AUROC of OOD detection under attack against epsilon", FIGURE),
         paragraph(EXPLANATION),
     ]
     for name in sets:
