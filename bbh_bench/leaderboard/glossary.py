@@ -7,7 +7,8 @@ better. A dash (–) means that a value does not apply or was not measured.
 
 - *Rank* is 1 and the number of methods that are better in the task's first score, by paired tests on the same seeds and
   test images, corrected for their number (Holm). Methods that cannot be told apart share a rank. **Bold** marks a value
-  that is better than that of each other method. Both are wrong in at most 5 % of boards on which nothing differs.
+  that is better than that of each other method. Both are wrong in at most 5 % of boards on which nothing differs. Bold
+  compares one method with the others, ranks compare all pairs and are corrected for more: a bold value may share its rank.
 - *Provisional* rows, marked with an asterisk, have fewer than three seeds. They get no rank and no bold, and take no part
   in comparisons.
 - NLL and error are compared over seeds and test images: a difference should be there with other seeds and with other

@@ -18,8 +18,8 @@ from bbh_bench.leaderboard.trade_off import front, subjects, trade_off_columns
 CHEAPEST = 1e-3
 """Relative cost that is drawn for a fit without any cost: the axis is logarithmic."""
 RANKS = (
-    "The first score of the task: mean and 95 % t interval over seeds. Methods with the same rank cannot be told apart; an "
-    "asterisk marks provisional rows."
+    "The first score of the task: mean and 95 % t interval over seeds. Methods with the same rank cannot be told apart when "
+    "all pairs are compared; an asterisk marks provisional rows."
 )
 TRADE_OFFS = (
     "Filled markers are on the Pareto front of {}: no other method is better in one of them and at least as good in the "
