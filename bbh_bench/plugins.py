@@ -20,6 +20,7 @@ from bbh_bench import hookspecs
 from bbh_bench.api import Attack, Method, Metric, Task
 from bbh_bench.contracts import check_object
 from bbh_bench.errors import BenchError, ContractError, UnknownName, location, text
+from bbh_bench.records.identity import describe
 
 BUILT_IN = ("bbh_bench.methods", "bbh_bench.tasks", "bbh_bench.attacks", "bbh_bench.evaluation.metrics")
 PACKAGE = "bbh-bench"
@@ -53,12 +54,21 @@ class Listener:
 
 
 def description(kind: str, value: Any) -> str:
-    """One line: a task's title, the description of an attack or metric, the first line of the docstring of a method's class."""
+    """One line: a task's title, the description of an attack or metric, the first line of the docstring of a method's class.
+
+    Raises ``ContractError`` if a record could not store it.
+    """
+    field = "title" if kind == "task" else "description"
     if kind == "task":
-        return str(value.describe().title)
-    if kind == "method":
-        return (getdoc(type(value)) or "").partition("\n")[0]
-    return str(value.description)
+        line = value.describe().title
+    elif kind == "method":
+        line = (getdoc(type(value)) or "").partition("\n")[0]
+    else:
+        line = value.description
+    try:
+        return str(describe({field: line})[field])
+    except ContractError as error:
+        raise ContractError(f"'{value.name}' {error}") from error
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 LARGEST_JSON, LARGEST_ARRAYS, LARGEST_UNPACKED = 2**25, 2**29, 2**30
 """Bytes of a record, of its file of arrays, and of the arrays themselves."""
+LARGEST_SETTINGS = 2**20
+"""Bytes of the fields of one method or attack, as JSON."""
 LONGEST_TEXT, LONGEST_TRACEBACK = 4000, 10**6
 """Characters of a text of a record."""
 LARGEST_NUMBER = 1e300
@@ -29,6 +31,8 @@ DAMAGED_ARCHIVE = (zipfile.BadZipFile, EOFError, OSError, RuntimeError, zlib.err
 """What ``zipfile`` raises for a damaged archive."""
 DEEPEST = 20
 """Levels of nested settings."""
+DEEPEST_SETTINGS = DEEPEST - 2
+"""Levels within a method or attack: a record has them in two levels of its own."""
 ATTACK = {"name": str, "version": int, "norm": str, "access": str, "samples": int, "epsilons": list, "algorithm": dict}
 """Parts of the description of an attack that tables use, with their types."""
 
