@@ -207,7 +207,9 @@ def test_settings_that_are_nested_too_deep_or_contain_themselves_are_refused():
     for _ in range(DEEPEST_SETTINGS):
         deep = (deep,)
     for value in (endless, deep):
-        with pytest.raises(ContractError, match=r"'with-field' is nested in more than 18 levels in the field 'value\.0\."):
+        with pytest.raises(
+            ContractError, match=r"'with-field' is nested in more than 18 levels in the field 'value\.0\."
+        ):
             check_object("method", WithField(value))
     check_object("method", WithField(deep[0]))
     settings = hyperparameters(WithField(deep[0]))
@@ -215,7 +217,7 @@ def test_settings_that_are_nested_too_deep_or_contain_themselves_are_refused():
 
 
 def test_settings_that_would_fill_a_record_are_refused():
-    with pytest.raises(ContractError, match="the fields of 'with-field' take .* bytes as JSON; a record has at most"):
+    with pytest.raises(ContractError, match=r"the fields of 'with-field' take .* bytes as JSON; a record has at most"):
         check_object("method", WithField(["x" * 4000] * (LARGEST_SETTINGS // 4000)))
 
 

@@ -82,7 +82,9 @@ def test_commands_that_read_a_folder_refuse_one_record_by_name(folder, content, 
         captured = capsys.readouterr()
         assert code in (0, 1, 2)
         assert sound or str(path) in captured.err
-    assert path.read_bytes() == content
+    assert (
+        sound or path.read_bytes() == content
+    )  # what can be read is rescored, and written in the form of other records
 
 
 @examples(30)

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Any, TypeAlias
 
 from bbh_bench.errors import ContractError
-from bbh_bench.records.limits import DEEPEST_SETTINGS, LARGEST_NUMBER, LONGEST_TEXT
+from bbh_bench.records.limits import DEEPEST_SETTINGS, LONGEST_INTEGER, LONGEST_TEXT
 
 Place: TypeAlias = tuple[str, ...]
 """The names that lead from an object to one of its values."""
@@ -45,16 +45,16 @@ def _described(value: object, place: Place) -> Any:
         return [_described(item, (*place, str(number))) for number, item in enumerate(value)]
     if isinstance(value, Enum):
         return _described(value.value, place)
+    return _scalar(value, place)
+
+
+def _scalar(value: object, place: Place) -> bool | int | float | str | None:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
         return _integer(value, place)
     if isinstance(value, float):
-        if not math.isfinite(value):
-            raise ContractError(
-                f"has the field value {float.__repr__(value)}{_at(place)}, which a record cannot store; use None instead."
-            )
-        return float.__float__(value)
+        return _number(value, place)
     if isinstance(value, str):
         return _text(value, place)
     raise ContractError(
@@ -67,7 +67,9 @@ def _mapping(value: Mapping[Any, object], place: Place) -> dict[str, Any]:
     described: dict[str, Any] = {}
     for key, item in value.items():
         if not (key is None or isinstance(key, str | int | float | Enum)):
-            raise ContractError(f"has a mapping with a key of type {type(key).__name__}{_at(place)}; use strings as keys.")
+            raise ContractError(
+                f"has a mapping with a key of type {type(key).__name__}{_at(place)}; use strings as keys."
+            )
         if isinstance(key, int):
             _integer(key, place)
         name = _text(key if isinstance(key, str) and not isinstance(key, Enum) else str(key), place)
@@ -80,11 +82,20 @@ def _mapping(value: Mapping[Any, object], place: Place) -> dict[str, Any]:
 
 
 def _integer(value: int, place: Place) -> int:
-    if abs(int.__int__(value)) > LARGEST_NUMBER:
+    if abs(int.__int__(value)) >= 10**LONGEST_INTEGER:
         raise ContractError(
-            f"has an integer of more than 300 digits{_at(place)}, which a record cannot store; use a string or a float."
+            f"has an integer of more than {LONGEST_INTEGER} digits{_at(place)}, which a record cannot store; use a string or a "
+            "float."
         )
     return int.__int__(value)
+
+
+def _number(value: float, place: Place) -> float:
+    if not math.isfinite(value):
+        raise ContractError(
+            f"has the field value {float.__repr__(value)}{_at(place)}, which a record cannot store; use None instead."
+        )
+    return float.__float__(value)
 
 
 def _text(value: str, place: Place) -> str:
