@@ -5,15 +5,18 @@ a number or a text that no table can show.
 """
 
 import io
+import json
 import math
 import os
 import stat
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 from numpy.lib import format as npy
 
@@ -65,6 +68,28 @@ def read_limited(path: Path, largest: int) -> bytes:
     if state.st_size > largest:
         raise ValueError(f"it has {state.st_size:,} bytes; at most {largest:,} are read")
     return path.read_bytes()
+
+
+def decoded(content: bytes) -> Any:
+    """A JSON value. Raises ``ValueError``, also for a key that an object has twice: readers do not agree which value counts.
+
+    msgspec, which takes a third of the time of ``json``, keeps the last one. It has kept all of them if what it read has as
+    many colons as the file, of which none may be written as an escape.
+    """
+    value = msgspec.json.decode(content)
+    try:
+        complete = msgspec.json.encode(value).count(b":") == content.count(b":")
+    except (OverflowError, UnicodeEncodeError):  # a large integer, or half of a surrogate pair
+        complete = False
+    if not complete or b"\\u003" in content:
+        json.loads(content, object_pairs_hook=_check_keys)
+    return value
+
+
+def _check_keys(pairs: list[tuple[str, object]]) -> None:
+    key, times = Counter(key for key, _ in pairs).most_common(1)[0] if pairs else ("", 1)
+    if times > 1:
+        raise ValueError(f"the name {key[:50]!a} stands twice in one of its objects")
 
 
 def unpacked(content: bytes, names: Collection[str] | None = None) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from bbh_bench.errors import RecordError
-from bbh_bench.records.limits import LARGEST_JSON, check_values, read_limited
+from bbh_bench.records.limits import LARGEST_JSON, check_values, decoded, read_limited
 from bbh_bench.records.upgrade import upgraded
 
 SCHEMA = 3
@@ -177,7 +177,7 @@ class Record(Section, frozen=True, kw_only=True):
     def read(path: Path) -> "Record":
         """Read a record of this schema or an older one. Raises ``RecordError``."""
         try:
-            content = msgspec.json.decode(read_limited(path, LARGEST_JSON))
+            content = decoded(read_limited(path, LARGEST_JSON))
         except (OSError, ValueError, RecursionError) as error:
             raise RecordError(f"The record '{path}' cannot be read ({_reason(error)}). {_remedy(path)}") from error
         schema = content.get("schema") if isinstance(content, dict) else None
