@@ -75,7 +75,7 @@ def check_object(kind: str, value: Any) -> None:
             "and begins with a letter or a digit."
         )
     for attribute, (valid, what) in REQUIREMENTS[kind].items():
-        if not hasattr(value, attribute) or not valid(getattr(value, attribute)):
+        if not hasattr(value, attribute) or not _holds(valid, getattr(value, attribute)):
             raise ContractError(f"'{name}' has no valid `{attribute}`; it must be {what}. {_hint(kind, attribute)}")
     if kind in ("method", "attack"):
         check_described(value)
@@ -101,6 +101,14 @@ def shown(value: Any) -> str:
     except Exception:
         return f"an object of the class '{type(value).__name__}' (its repr() raises an error)"
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}... ({len(text)} characters)"
+
+
+def _holds(valid: Callable[[Any], bool], value: Any) -> bool:
+    """False also for a value that cannot be compared, such as an array."""
+    try:
+        return bool(valid(value))
+    except Exception:
+        return False
 
 
 def _frozen(value: Any) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from bbh_bench.errors import RecordError
+from bbh_bench.errors import RecordError, printable
 from bbh_bench.records.limits import LARGEST_JSON, check_values, decoded, read_limited
 from bbh_bench.records.upgrade import upgraded
 
@@ -20,6 +20,9 @@ SCHEMA = 3
 
 ARRAYS = re.compile(r"(?P<stem>seed\d+)(-[0-9a-f]{8})?\.npz")
 """Name of a file of stored arrays: that of its record, and a part of its own digest where the first name was taken."""
+
+LONGEST_REASON = 500
+"""Characters of what a message says of a damaged file; it may quote a name of any length."""
 
 Verdict = Literal["pass", "fail", "not applicable"]
 Direction = Literal["lower", "higher", "neither"]
@@ -223,7 +226,7 @@ def cell_path(task: str, version: int, method: str, seed: int) -> Path:
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError):
         return error.strerror or str(error)
-    return f"no {error.args[0]}" if isinstance(error, KeyError) else str(error)
+    return printable(f"no {error.args[0]}" if isinstance(error, KeyError) else str(error), LONGEST_REASON)
 
 
 def _remedy(path: Path) -> str:

@@ -115,7 +115,8 @@ def _resolve_all(registry: Registry[T], items: Iterable[str | T]) -> list[Regist
     entries: dict[str, Registered[Any]] = {}
     for item in [items] if isinstance(items, str) else items:
         entry: Registered[Any] = resolve(registry, item)
-        if entries.setdefault(entry.value.name, entry).value != entry.value:
+        held = entries.setdefault(entry.value.name, entry).value
+        if held is not entry.value and held != entry.value:  # a third party's __eq__ may raise
             raise ContractError(
                 f"Two {registry.kind}s have the name '{entry.value.name}'; give one of them another `name`."
             )
