@@ -60,6 +60,6 @@ def written():
 
 
 def outside(paths, *folders):
-    """Those that are in none of the folders. Nothing that is written to a null device is kept."""
-    roots = [Path(folder).absolute() for folder in folders]
-    return [path for path in paths if path != os.devnull and not any(Path(path).is_relative_to(root) for root in roots)]
+    """Those that are in none of the folders, but the null device and settings of the own process, such as its memory."""
+    roots = [Path(os.devnull), Path("/proc/self"), *(Path(folder).absolute() for folder in folders)]
+    return [path for path in paths if not any(Path(path).is_relative_to(root) for root in roots)]
