@@ -209,6 +209,8 @@ class Record(Section, frozen=True, kw_only=True):
         if not self.finished:
             if self.error is None:
                 raise ValueError("a failed record must have an error")
+            if self.predictions is not None:
+                raise ValueError("a failed record must have no predictions")
             return
         match = None if self.predictions is None else ARRAYS.fullmatch(self.predictions.file)
         if match is None or match["stem"] != self.path.stem:
