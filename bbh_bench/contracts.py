@@ -1,5 +1,6 @@
 """What can be checked of a plugin's objects without running them. ``bbh_bench.testing`` checks what needs a run."""
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import is_dataclass
@@ -8,6 +9,7 @@ from typing import Any
 from bbh_bench.api import Attack, AttackAlgorithm
 from bbh_bench.errors import ContractError
 from bbh_bench.records.identity import describe
+from bbh_bench.records.limits import LARGEST_SETTINGS
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
@@ -19,7 +21,7 @@ SHOWN = 100
 """Characters of an object's ``repr`` that a message shows."""
 
 _INTEGER = (
-    lambda value: isinstance(value, int) and not isinstance(value, bool) and 0 <= value < VERSIONS,
+    lambda value: type(value) is int and 0 <= value < VERSIONS,  # a record cannot store one of a subclass
     "an integer from 0 on, below 10^9",
 )
 _TEXT = (lambda value: isinstance(value, str), "a string")
@@ -67,13 +69,13 @@ def check_object(kind: str, value: Any) -> None:
             f"{shown(value)} is not a bbh_bench.Attack; wrap your algorithm: Attack(..., algorithm=...)."
         )
     name = getattr(value, "name", None)
-    if not isinstance(name, str) or not NAME.fullmatch(name):
+    if type(name) is not str or not NAME.fullmatch(name):  # a record cannot store a string of a subclass
         raise ContractError(
             f"the name {shown(name)} is not valid; a name has up to 64 lower-case letters, digits, hyphens and underscores, "
             "and begins with a letter or a digit."
         )
     for attribute, (valid, what) in REQUIREMENTS[kind].items():
-        if not hasattr(value, attribute) or not valid(getattr(value, attribute)):
+        if not hasattr(value, attribute) or not _holds(valid, getattr(value, attribute)):
             raise ContractError(f"'{name}' has no valid `{attribute}`; it must be {what}. {_hint(kind, attribute)}")
     if kind in ("method", "attack"):
         check_described(value)
@@ -82,9 +84,14 @@ def check_object(kind: str, value: Any) -> None:
 def check_described(value: Any) -> None:
     """Raise ``ContractError`` if a record could not store the fields of a method or attack."""
     try:
-        describe(value)
+        size = len(json.dumps(describe(value)))
     except ContractError as error:
         raise ContractError(f"'{value.name}' {error}") from error
+    if size > LARGEST_SETTINGS:
+        raise ContractError(
+            f"the fields of '{value.name}' take {size:,} bytes as JSON; a record has at most {LARGEST_SETTINGS:,}. Let a field "
+            "name a file or a number from which the method computes them."
+        )
 
 
 def shown(value: Any) -> str:
@@ -94,6 +101,14 @@ def shown(value: Any) -> str:
     except Exception:
         return f"an object of the class '{type(value).__name__}' (its repr() raises an error)"
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}... ({len(text)} characters)"
+
+
+def _holds(valid: Callable[[Any], bool], value: Any) -> bool:
+    """False also for a value that cannot be compared, such as an array."""
+    try:
+        return bool(valid(value))
+    except Exception:
+        return False
 
 
 def _frozen(value: Any) -> bool:

@@ -48,8 +48,21 @@ def text(error: BaseException) -> str:
     """The message of an exception. A third party's ``__str__`` may itself raise; then what it raised."""
     try:
         return str(error)
-    except Exception as second:
+    except (KeyboardInterrupt, Terminated):
+        raise
+    except BaseException as second:
         return f"its message cannot be shown: str() raised {type(second).__name__}"
+
+
+def printable(message: str, longest: int = 2000) -> str:
+    """A text of a third party or of a file, for a terminal: line breaks and control characters are escaped, and it ends."""
+    shown = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in message[: longest + 1])
+    return shown if len(message) <= longest and len(shown) <= longest else f"{shown[:longest]}..."
+
+
+def one_line(message: str, longest: int = 2000) -> str:
+    """The same where line breaks only divide the text."""
+    return printable(" ".join(message[: 2 * longest].split()), longest)
 
 
 def location(error: BaseException, package: str) -> str:

@@ -36,7 +36,7 @@ def alike(value):
     if isinstance(value, bool):
         return st.booleans()
     if isinstance(value, int | float):
-        return st.integers(-3, 10**6) if isinstance(value, int) else st.floats(-1e290, 1e290, allow_nan=False)
+        return st.integers(-3, 10**6) if isinstance(value, int) else st.floats(-1e140, 1e140, allow_nan=False)
     if isinstance(value, str):
         return TEXTS
     if isinstance(value, list):

@@ -54,6 +54,8 @@ def put(*path, value):
 
 
 DAMAGED = {
+    "a line break in an unknown name": (put("\n", value=1), r"unknown field `\\n`"),
+    "an unknown name without end": (put("x" * 10_000, value=1), r"x{400}\.\.\. ?\)"),
     "an enormous integer": (put("cost", "parameters", value=10**400), "(parameters|number|cost|out of range)"),
     "an infinite number": (put("scores", "test/nll", value=float("inf")), "."),
     "half of a surrogate pair": (put("provenance", "command", value="run \ud800"), "."),

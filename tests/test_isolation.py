@@ -55,6 +55,9 @@ AT_SAMPLE = METHOD.format(name="bad-sample", fit="pass", sample=FAIL, outputs="p
 AT_PREDICT = METHOD.format(name="bad-predict", fit="pass", sample="pass", outputs=FAIL)
 WRONG_SHAPE = METHOD.format(name="bad-shape", fit="pass", sample="pass", outputs="return network(x)")
 AT_IMPORT = "import a_package_that_is_not_installed"
+EXITS = "import sys\nsys.exit('no licence')"
+NO_EXCEPTION = "class Odd(BaseException):\n    pass\n\nraise Odd('two\\nlines')"
+EXITS_IN_A_HOOK = "from bbh_bench import hookimpl\n\n@hookimpl\ndef bbh_methods():\n    raise SystemExit(3)\n"
 IN_A_HOOK = f"from bbh_bench import hookimpl\n\n@hookimpl\ndef bbh_methods():\n    {FAIL}\n"
 IN_EVENTS = "from bbh_bench import hookimpl\n" + "".join(
     f"\n@hookimpl\ndef {name}():\n    {FAIL}\n"
@@ -66,7 +69,10 @@ PLUGINS = {
     "bad_predict": AT_PREDICT,
     "bad_shape": WRONG_SHAPE,
     "bad_import": AT_IMPORT,
+    "bad_exit": EXITS,
+    "bad_base": NO_EXCEPTION,
     "bad_hook": IN_A_HOOK,
+    "bad_hook_exit": EXITS_IN_A_HOOK,
     "bad_events": IN_EVENTS,
 }
 METHODS = ["bad-fit", "bad-sample", "bad-predict", "bad-shape"]
@@ -126,6 +132,8 @@ def test_plugins_that_fail_leave_the_record_of_map_as_it_is(executor, alone, tmp
         assert f"toy/{name}" in shown or f"toy {name}" in shown
     assert "it must be [n, 500, 1]" in failed["bad-shape"].error.message
     assert "No module named 'a_package_that_is_not_installed'" in shown
-    for plugin in ("bad-import", "bad-hook", "bad-events"):
+    for plugin in ("bad-import", "bad-exit", "bad-base", "bad-hook", "bad-hook-exit", "bad-events"):
         assert f"'{plugin}'" in shown, shown
+    assert "'bad-exit' is left out: it cannot be imported with SystemExit: no licence (bad_exit.py:2)." in shown
+    assert "'bad-base' is left out: it cannot be imported with Odd: two lines (bad_base.py:4)." in shown
     assert "Traceback" not in shown

@@ -340,7 +340,5 @@ def test_a_name_that_stands_twice_in_a_file_is_refused(store, plugins, tmp_path)
     (record,) = store.records()
     file = store.root / record.path
     file.write_text(file.read_text().replace('"scores": {', '"scores": {"test/nll": 0.0,', 1))
-    assert store.records() == [record]  # the last one counts here; elsewhere it may be the first
-    assert "the name 'test/nll' stands twice" in complaint(store, plugins)
     with pytest.raises(RecordError, match="the name 'test/nll' stands twice"):
         publish(store.root, tmp_path / "board", [], [], replace=False, plugins=plugins)

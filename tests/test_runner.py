@@ -3,6 +3,7 @@
 import gc
 import re
 import threading
+import warnings
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -14,11 +15,12 @@ import torch
 from helpers import QUICK, TINY, Failing, NoProgress, context, planned
 
 from bbh_bench.api import Metric, Posterior, task_fingerprint
+from bbh_bench.errors import BenchWarning
 from bbh_bench.methods.dropout import Dropout
 from bbh_bench.methods.map import Map
 from bbh_bench.records.record import SCHEMA
 from bbh_bench.records.store import Store
-from bbh_bench.running.runner import run_cell
+from bbh_bench.running.runner import recorded_warnings, run_cell
 
 
 @pytest.fixture
@@ -313,6 +315,27 @@ def test_whatever_a_method_raises_is_the_failure_of_its_cell(bench, loaded, erro
 def test_an_exception_without_a_text_says_so(bench, loaded):
     assert raising(bench, loaded, NoText).error.message == "<its text cannot be shown: RuntimeError>"
     assert raising(bench, loaded, OddText).error.message == r"half a character: \ud800"
+
+
+class Endless(Exception):
+    def __str__(self):
+        return "x" * 10**7
+
+
+def test_a_failure_of_any_length_can_be_stored_and_read_again(bench, loaded, tmp_path):
+    record = raising(bench, loaded, type("E" * 10**5, (Endless,), {}))
+    assert len(record.error.message) == 10**5
+    assert record.error.message.endswith("x...")
+    assert Store(tmp_path).put(record, {}) == Store(tmp_path).get(record.path)
+
+
+def test_a_warning_of_any_length_is_recorded_in_a_form_that_can_be_read_again():
+    with recorded_warnings() as messages:
+        warnings.warn("x" * 10**5, BenchWarning, stacklevel=1)
+        warnings.warn("half a character: \ud800", BenchWarning, stacklevel=1)
+    long, half = messages
+    assert len(long) == 4000
+    assert half == r"half a character: \ud800"
 
 
 def test_an_interruption_ends_the_run(bench, loaded):

@@ -69,6 +69,8 @@ def test_nobody_vouches_for_a_record_whose_rerun_differs(install, folder, monkey
 def test_mistakes_are_named(install, folder, capsys):
     cli.main(RUN)
     refused(capsys, ["verify", "--rerun", "tiny/v1/quick/seed7.json"], "no record", "tiny/v1/quick/seed7.json", CELL)
+    for nothing in ("", "."):
+        refused(capsys, ["verify", "--rerun", nothing], f"no record '{nothing}'", CELL)
     refused(capsys, ["verify", "--sign-off", "\x1b[31m"], "--sign-off needs a name")
     (folder / "runs" / LOG).write_text(json.dumps({"record": "x"}))
     refused(capsys, ["report"], "Line 1 of", LOG, "Remove the line")

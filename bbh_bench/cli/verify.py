@@ -81,7 +81,7 @@ def _chosen(paths: Sequence[str], records: "Sequence[Record]", store: "Store") -
     for text in paths:
         path = Path(text)
         path = path.relative_to(store.root) if path.is_relative_to(store.root) else path
-        record = by_path.get(path.with_suffix(".json"))
+        record = by_path.get(path.with_suffix(".json")) if path.name else None
         if record is None:
             example = next(map(str, by_path), "digits5/v3/map/seed0.json")
             raise BenchError(

@@ -39,11 +39,15 @@ def drawn_methods(group: TaskRecords) -> list[str]:
 
 
 def line(axis: Any, curves: list[Curve], quantity: str, style: dict[str, Any], label: str) -> None:
-    """The mean over seeds, with a band of its 95 % t interval; of one seed, its own 95 % interval if it has one."""
-    values = [curve[quantity] for curve in curves if quantity in curve]
-    if not values:
+    """The mean over seeds, with a band of its 95 % t interval; of one seed, its own 95 % interval if it has one.
+
+    Seeds whose axis is not that of the first one are left out.
+    """
+    curves = [curve for curve in curves if quantity in curve]
+    if not curves:
         return
     x = next(iter(curves[0].values()))
+    values = [curve[quantity] for curve in curves if next(iter(curve.values())) == x]
     mean = np.mean(values, axis=0)
     axis.plot(x, mean, **style, linewidth=1.5, label=label)
     if len(values) > 1:

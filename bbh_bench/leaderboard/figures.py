@@ -173,7 +173,7 @@ def _single_images(group: TaskRecords, shifts: list[str]) -> bytes:
     for row, record in enumerate(records):
         for column, shift in enumerate(shifts):
             curve = record.curves.get(f"shift/{shift}")
-            if curve is not None:
+            if curve is not None and "p(0)" in curve:
                 _single_image(grid[row, column], curve)
         grid[row, 0].set_ylabel(record.method.name)
     for column, shift in enumerate(shifts):

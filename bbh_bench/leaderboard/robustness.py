@@ -127,7 +127,11 @@ def _attack_table(group: TaskRecords, name: str) -> Table:
     """Accuracy at each epsilon, on fresh samples and on the attacker's; at the largest, entropy and detection AUROC."""
 
     def accuracy(curves: list[Curve], k: int) -> str:
-        attacker = f" ({_mean(curves, 'attacker_accuracy', k, 100)})" if "attacker_accuracy" in curves[0] else ""
+        attacker = (
+            f" ({_mean(curves, 'attacker_accuracy', k, 100)})"
+            if any("attacker_accuracy" in curve for curve in curves)
+            else ""
+        )
         return _mean(curves, "accuracy", k, 100) + attacker
 
     return _curve_table(
@@ -166,9 +170,9 @@ def _curve_table(
 
 
 def _mean(curves: list[Curve], column: str, k: int, factor: float = 1, digits: int = 1) -> str:
-    if column not in curves[0]:
-        return DASH
-    return f"{factor * fmean(curve[column][k] for curve in curves):.{digits}f}"
+    """Of the seeds that have this column."""
+    values = [curve[column][k] for curve in curves if column in curve]
+    return f"{factor * fmean(values):.{digits}f}" if values else DASH
 
 
 def _settings(group: TaskRecords, name: str) -> str:

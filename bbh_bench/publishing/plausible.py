@@ -1,19 +1,15 @@
 """Is what a record says of its method, attacks, cost and origin possible? Each function returns phrases, none if it is."""
 
 import hashlib
-import json
 import math
 import re
-from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 
 from bbh_bench.api import TaskDescription
 from bbh_bench.plugins import Plugins
 from bbh_bench.records.identity import describe, hyperparameters
-from bbh_bench.records.limits import LARGEST_JSON, read_limited
 from bbh_bench.records.record import Record
 from bbh_bench.running.commits import exists
 
@@ -92,18 +88,6 @@ def _ratios_agree(cost: Mapping[str, float]) -> bool:
     steps = attack / step / cost["attack/relative"]
     fit = sum(cost[f"{part}/processor_seconds"] / cost[f"{part}/step_seconds"] for part in parts) / steps
     return math.isclose(fit, cost["fit/relative"], rel_tol=1e-3)
-
-
-def file_faults(file: Path) -> list[str]:
-    """Names that a record has twice: readers of JSON do not agree which value counts. Raises ``OSError``."""
-    repeated: list[str] = []
-
-    def check(pairs: list[tuple[str, object]]) -> None:
-        names = Counter(name for name, _ in pairs)
-        repeated.extend(name for name, n in names.items() if n > 1)
-
-    json.loads(read_limited(file, LARGEST_JSON), object_pairs_hook=check)
-    return [f"the name '{name[:50]}' stands twice in one object of its file" for name in repeated]
 
 
 def origin_faults(record: Record) -> list[str]:

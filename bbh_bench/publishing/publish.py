@@ -12,7 +12,7 @@ from bbh_bench.leaderboard import render
 from bbh_bench.plugins import Plugins
 from bbh_bench.publishing.copies import copies
 from bbh_bench.publishing.note import note
-from bbh_bench.publishing.plausible import file_faults, origin_faults
+from bbh_bench.publishing.plausible import origin_faults
 from bbh_bench.publishing.verify import SHOWN, mismatches, recomputed, task_faults
 from bbh_bench.records.identity import describe
 from bbh_bench.records.record import Record
@@ -94,7 +94,6 @@ def must_copy(record: Record, source: Store, target: Store, plugins: Plugins, re
     arrays = source.arrays(record)
     _check_attacks(record, where, described, plugins)
     faults = [
-        *file_faults(source.root / record.path),
         *origin_faults(record),
         *task_faults(record, arrays, task, plugins),
     ]

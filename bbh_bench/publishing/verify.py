@@ -7,7 +7,7 @@ from pathlib import Path
 from bbh_bench.api import Arrays, Curves, Metric, Recognised, Scored, Scores, Task, task_fingerprint
 from bbh_bench.errors import RecordError
 from bbh_bench.plugins import Plugins
-from bbh_bench.publishing.plausible import attack_faults, cost_faults, file_faults, method_faults, prediction_digest
+from bbh_bench.publishing.plausible import attack_faults, cost_faults, method_faults, prediction_digest
 from bbh_bench.records.record import Check, Record
 from bbh_bench.records.store import Store
 
@@ -43,7 +43,7 @@ def _complaint(record: Record, store: Store, plugins: Plugins) -> tuple[str, str
     task = plugins.tasks[record.task.name]
     try:
         arrays = store.arrays(record)
-        wrong = [*file_faults(store.root / record.path), *task_faults(record, arrays, task, plugins)]
+        wrong = task_faults(record, arrays, task, plugins)
         if wrong:
             return "; ".join(wrong[:SHOWN]), prediction_digest(arrays)
         names = mismatches(record, recomputed(record, arrays, store, task, plugins.metrics.values()))

@@ -5,15 +5,18 @@ a number or a text that no table can show.
 """
 
 import io
+import json
 import math
 import os
 import stat
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 from numpy.lib import format as npy
 
@@ -22,15 +25,37 @@ if TYPE_CHECKING:
 
 LARGEST_JSON, LARGEST_ARRAYS, LARGEST_UNPACKED = 2**25, 2**29, 2**30
 """Bytes of a record, of its file of arrays, and of the arrays themselves."""
+LARGEST_SETTINGS = 2**20
+"""Bytes of the fields of one method or attack, as JSON."""
 LONGEST_TEXT, LONGEST_TRACEBACK = 4000, 10**6
 """Characters of a text of a record."""
-LARGEST_NUMBER = 1e300
+LARGEST_NUMBER = 1e150
+"""Of a score, a cost or a value of a curve: boards square them."""
+LONGEST_INTEGER = 300
+"""Decimal digits of an integer among the settings."""
 DAMAGED_ARCHIVE = (zipfile.BadZipFile, EOFError, OSError, RuntimeError, zlib.error)
 """What ``zipfile`` raises for a damaged archive."""
 DEEPEST = 20
 """Levels of nested settings."""
+DEEPEST_SETTINGS = DEEPEST - 2
+"""Levels within a method or attack: a record has them in two levels of its own."""
 ATTACK = {"name": str, "version": int, "norm": str, "access": str, "samples": int, "epsilons": list, "algorithm": dict}
 """Parts of the description of an attack that tables use, with their types."""
+
+CURVES = {
+    "attack": ("epsilon", "accuracy"),
+    "robust": ("epsilon", "accuracy", "accuracy_low", "accuracy_high"),
+    "uncertainty": (
+        "epsilon",
+        *(f"{score}_{which}" for score in ("auroc", "mi_auroc") for which in ("ood", "test", "both")),
+        "images_test",
+        "images_ood",
+    ),
+    "shift": (),
+    "grid/prediction": ("x", "truth", "mean", "std"),
+    "train/data": ("x", "y"),
+}
+"""Columns that tables and figures need, by a curve's name or its first part. Other curves are not shown."""
 
 
 def read_limited(path: Path, largest: int) -> bytes:
@@ -43,6 +68,28 @@ def read_limited(path: Path, largest: int) -> bytes:
     if state.st_size > largest:
         raise ValueError(f"it has {state.st_size:,} bytes; at most {largest:,} are read")
     return path.read_bytes()
+
+
+def decoded(content: bytes) -> Any:
+    """A JSON value. Raises ``ValueError``, also for a key that an object has twice: readers do not agree which value counts.
+
+    msgspec, which takes a third of the time of ``json``, keeps the last one. It has kept all of them if what it read has as
+    many colons as the file, of which none may be written as an escape.
+    """
+    value = msgspec.json.decode(content)
+    try:
+        complete = msgspec.json.encode(value).count(b":") == content.count(b":")
+    except (OverflowError, UnicodeEncodeError):  # a large integer, or half of a surrogate pair
+        complete = False
+    if not complete or b"\\u003" in content:
+        json.loads(content, object_pairs_hook=_check_keys)
+    return value
+
+
+def _check_keys(pairs: list[tuple[str, object]]) -> None:
+    key, times = Counter(key for key, _ in pairs).most_common(1)[0] if pairs else ("", 1)
+    if times > 1:
+        raise ValueError(f"the name {key[:50]!a} stands twice in one of its objects")
 
 
 def unpacked(content: bytes, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
@@ -104,6 +151,7 @@ def check_values(record: "Record") -> None:
     _check_numbers(columns)
     for name, curve in record.curves.items():
         _check_numbers({f"{name}/{column}": values for column, values in curve.items()})
+        _check_curve(name, curve)
     for attack in record.task.attacks:
         _check_attack(attack)
 
@@ -112,6 +160,22 @@ def _check_numbers(columns: Mapping[str, list[float]]) -> None:
     for name, values in columns.items():
         if not sum(map(abs, values)) <= LARGEST_NUMBER:  # one sum, because a board reads millions of values
             raise ValueError(f"a value of {name} is not finite, or too large")
+
+
+def _check_curve(name: str, curve: Mapping[str, list[float]]) -> None:
+    """Raise ``ValueError`` for a curve that a board would show, and cannot."""
+    kind = name if name in CURVES else name.partition("/")[0]
+    if kind not in CURVES:
+        return
+    needed = {*CURVES[kind], *(f"{column[:-4]}_high" for column in curve if column.endswith("_low"))}
+    probabilities = [column for column in curve if column.startswith("p(")]
+    if kind == "shift" and probabilities:  # of the classes of a single image
+        needed |= {"entropy", "p(0)", "p(1)"}
+    lacking = sorted(needed - set(curve))
+    if lacking:
+        raise ValueError(f"the curve '{name}' lacks the columns {', '.join(lacking)}")
+    if not all(curve.values()):
+        raise ValueError(f"the curve '{name}' has no points")
 
 
 def _check_attack(attack: dict[str, Any]) -> None:

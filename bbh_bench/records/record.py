@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from bbh_bench.errors import RecordError
-from bbh_bench.records.limits import LARGEST_JSON, check_values, read_limited
+from bbh_bench.errors import RecordError, printable
+from bbh_bench.records.limits import LARGEST_JSON, check_values, decoded, read_limited
 from bbh_bench.records.upgrade import upgraded
 
 SCHEMA = 3
@@ -20,6 +20,9 @@ SCHEMA = 3
 
 ARRAYS = re.compile(r"(?P<stem>seed\d+)(-[0-9a-f]{8})?\.npz")
 """Name of a file of stored arrays: that of its record, and a part of its own digest where the first name was taken."""
+
+LONGEST_REASON = 500
+"""Characters of what a message says of a damaged file; it may quote a name of any length."""
 
 Verdict = Literal["pass", "fail", "not applicable"]
 Direction = Literal["lower", "higher", "neither"]
@@ -177,7 +180,7 @@ class Record(Section, frozen=True, kw_only=True):
     def read(path: Path) -> "Record":
         """Read a record of this schema or an older one. Raises ``RecordError``."""
         try:
-            content = msgspec.json.decode(read_limited(path, LARGEST_JSON))
+            content = decoded(read_limited(path, LARGEST_JSON))
         except (OSError, ValueError, RecursionError) as error:
             raise RecordError(f"The record '{path}' cannot be read ({_reason(error)}). {_remedy(path)}") from error
         schema = content.get("schema") if isinstance(content, dict) else None
@@ -206,6 +209,8 @@ class Record(Section, frozen=True, kw_only=True):
         if not self.finished:
             if self.error is None:
                 raise ValueError("a failed record must have an error")
+            if self.predictions is not None:
+                raise ValueError("a failed record must have no predictions")
             return
         match = None if self.predictions is None else ARRAYS.fullmatch(self.predictions.file)
         if match is None or match["stem"] != self.path.stem:
@@ -223,7 +228,7 @@ def cell_path(task: str, version: int, method: str, seed: int) -> Path:
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError):
         return error.strerror or str(error)
-    return f"no {error.args[0]}" if isinstance(error, KeyError) else str(error)
+    return printable(f"no {error.args[0]}" if isinstance(error, KeyError) else str(error), LONGEST_REASON)
 
 
 def _remedy(path: Path) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from bbh_bench.errors import RecordError
+from bbh_bench.errors import RecordError, printable
 from bbh_bench.records.files import Together, age, being_written, clear_temporary, probe
 from bbh_bench.records.limits import DAMAGED_ARCHIVE, LARGEST_ARRAYS, read_limited, unpacked
 from bbh_bench.records.record import ARRAYS, Predictions, Record
@@ -156,7 +156,7 @@ class Store:
             return unpacked(content, names)
         except (*DAMAGED_ARCHIVE, ValueError) as error:
             raise RecordError(
-                f"The arrays of '{self.root / record.path}' cannot be unpacked ({error}). Run the cell again."
+                f"The arrays of '{self.root / record.path}' cannot be unpacked ({printable(str(error))}). Run the cell again."
             ) from error
 
     def packed(self, record: Record) -> bytes:
@@ -187,7 +187,9 @@ def readable_records(files: Iterable[Path], root: Path | None = None) -> tuple[l
                 unreadable.append(str(error))
                 continue
             if root is not None and record.path != file.relative_to(root):
-                unreadable.append(f"The record '{file}' says that it is '{record.path}'; move it there, or delete it.")
+                unreadable.append(
+                    f"The record '{file}' says that it is '{printable(str(record.path))}'; move it there, or delete it."
+                )
             else:
                 records.append(record)
     return records, unreadable

@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from importlib.metadata import packages_distributions
 from typing import Any, TypeVar
 
@@ -59,13 +60,34 @@ def plan(
 def _describe(task: Task, package: str) -> tuple[TaskDescription, str]:
     """Description and fingerprint of a task of ``package``. Raises ``ContractError`` if the task cannot give them."""
     try:
-        described = task.describe()
+        described = _recordable(task.describe())
         return described, task_fingerprint(task, described)
+    except ContractError as error:
+        raise ContractError(
+            f"Task '{task.name}' of the plugin '{package}' cannot be recorded: what describe() returns {error}"
+        ) from error
     except Exception as error:  # a third party's task may raise anything
         raise ContractError(
             f"Task '{task.name}' of the plugin '{package}' cannot describe itself: describe() raised "
             f"{type(error).__name__}: {text(error)}."
         ) from error
+
+
+def _recordable(described: TaskDescription) -> TaskDescription:
+    """The same with plain values in the parts that records store. Raises ``ContractError`` for a value that none can store."""
+    own = {name: getattr(described, name) for name in ("kind", "title", "headline")}
+    for name, value in own.items():
+        if not isinstance(value, str):
+            raise ContractError(f"has a `{name}` of type {type(value).__name__}; it must be a string.")
+    model = None if described.threat_model is None else dict(described.threat_model)
+    plain = describe(own | {"threat_model": model})
+    return replace(
+        described,
+        kind=plain["kind"],
+        title=plain["title"],
+        headline=plain["headline"],
+        threat_model=plain["threat_model"],
+    )
 
 
 def resolve(registry: Registry[T], item: str | T) -> Registered[T]:
@@ -93,7 +115,8 @@ def _resolve_all(registry: Registry[T], items: Iterable[str | T]) -> list[Regist
     entries: dict[str, Registered[Any]] = {}
     for item in [items] if isinstance(items, str) else items:
         entry: Registered[Any] = resolve(registry, item)
-        if entries.setdefault(entry.value.name, entry).value != entry.value:
+        held = entries.setdefault(entry.value.name, entry).value
+        if held is not entry.value and held != entry.value:  # a third party's __eq__ may raise
             raise ContractError(
                 f"Two {registry.kind}s have the name '{entry.value.name}'; give one of them another `name`."
             )

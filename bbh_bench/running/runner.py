@@ -7,6 +7,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Protocol
 
 import msgspec
@@ -17,6 +18,7 @@ from bbh_bench.api import Arrays, LoadedTask, Scored
 from bbh_bench.data import sealed
 from bbh_bench.errors import BenchWarning, ContractError, Terminated, location
 from bbh_bench.records.identity import describe, hyperparameters
+from bbh_bench.records.limits import LONGEST_TEXT, LONGEST_TRACEBACK, check_values
 from bbh_bench.records.record import SCHEMA, Failure, MethodInfo, Record, TaskInfo
 from bbh_bench.running.cell import Cell, Result
 from bbh_bench.running.context import RunContext
@@ -28,6 +30,9 @@ from bbh_bench.running.provenance import now
 from bbh_bench.running.reference import Reference, Step
 from bbh_bench.running.shared import SharedArrays
 from bbh_bench.running.stages import Stages, cpu_threads, seed_everything
+
+LONGEST_MESSAGE = 10**5
+"""Characters of an exception's message that a record keeps: with the traceback, less than a record may have."""
 
 
 class CellProgress(Protocol):
@@ -69,7 +74,8 @@ def run_cell(context: RunContext, cell: Cell, load: Callable[[], LoadedTask], pr
             warnings=list(dict.fromkeys(messages)),
             provenance=msgspec.structs.replace(record.provenance, hardware=hardware, fit=fitted.provenance),
         )
-        record.to_json()  # what cannot be stored must fail here
+        record.to_json()  # what cannot be stored, or not be read again, must fail here
+        check_values(record)
     except (KeyboardInterrupt, Terminated):
         raise
     except BaseException as error:  # whatever a method raises is a failure of its cell, not of the run
@@ -81,18 +87,19 @@ def failure(context: RunContext, cell: Cell, error: BaseException) -> Result:
     """The result of a cell that raised ``error``, which may be an exception whose text cannot be shown."""
     package = type(cell.method).__module__.partition(".")[0]
     what = Failure(
-        type=type(error).__name__,
-        message=_text(lambda: str(error)),
-        location=_text(lambda: location(error, package)),
-        traceback=_text(lambda: "".join(traceback.format_exception(error))),
+        type=_text(lambda: type(error).__name__, LONGEST_TEXT),
+        message=_text(lambda: str(error), LONGEST_MESSAGE),
+        location=_text(lambda: location(error, package), LONGEST_TEXT),
+        traceback=_text(lambda: "".join(traceback.format_exception(error)), LONGEST_TRACEBACK),
     )
     return Result(msgspec.structs.replace(_unfinished_record(context, cell), error=what), {})
 
 
-def _text(show: Callable[[], str]) -> str:
-    """What ``show`` returns, with characters that a file can hold. If it raises, a text that says so."""
+def _text(show: Callable[[], str], longest: int) -> str:
+    """What ``show`` returns, with characters and a length that a record can hold. If it raises, a text that says so."""
     try:
-        return show().encode(errors="backslashreplace").decode()
+        shown = show().encode(errors="backslashreplace").decode()
+        return shown if len(shown) <= longest else f"{shown[: longest - 3]}..."
     except (KeyboardInterrupt, Terminated):
         raise
     except BaseException as error:
@@ -108,7 +115,7 @@ def recorded_warnings() -> Iterator[list[str]]:
         yield messages
     for warning in caught:  # not reached if the cell raises: its failure says more
         if issubclass(warning.category, BenchWarning):
-            messages.append(str(warning.message))
+            messages.append(_text(partial(str, warning.message), LONGEST_TEXT))
         else:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 

@@ -133,7 +133,7 @@ def _single_images(group: TaskRecords) -> Markup:
         Panel(f"{record.method.name}: {name}", image_panel(record.curves[f"shift/{name}"]))
         for name in group.shifts()[1]
         for record in _first_records(group)
-        if f"shift/{name}" in record.curves
+        if "p(0)" in record.curves.get(f"shift/{name}", {})
     ]
     return figure(panels, SINGLE_IMAGES)
 
