@@ -10,7 +10,6 @@ import pytest
 from record_factory import FAILED, PROVENANCE, failed, record, with_task
 
 from bbh_bench.leaderboard import files
-from bbh_bench.leaderboard.distributions import POINTS, distributions
 from bbh_bench.leaderboard.pareto import pareto_front
 from bbh_bench.leaderboard.site.record_page import commands
 from bbh_bench.leaderboard.tables import by_task
@@ -167,20 +166,6 @@ def test_the_command_of_a_record_has_its_cell_and_the_options_that_decide_scores
     assert run == "bbh-bench run --task t --method m --seeds 7 --attack 'my attack' --no-fast --records again"
     assert diff == "bbh-bench diff leaderboard/t/v1/m/seed7.json again/t/v1/m/seed7.json"
     assert len(commands(replace(made, provenance=replace(PROVENANCE, dirty=True)))) == 2
-
-
-def test_distributions_over_images_are_those_of_the_stored_predictions():
-    store = Store(PUBLISHED)
-    chosen = [each for each in store.records() if each.task.name == "digits5" and each.method.name == "bbh"][:2]
-    known = distributions(chosen, store.arrays)["bbh"]
-    images = sum(count for *_, count in known.reliability)
-    assert images == sum(len(store.arrays(each)["test/labels"]) for each in chosen)
-    accuracy = sum(share * count for _, share, count in known.reliability) / images
-    assert accuracy == pytest.approx(1 - sum(each.scores["test/error"] for each in chosen) / 2)
-    mean_entropy = sum(1 - share for share in known.entropy["test"][:-1]) / (POINTS - 1)  # the area above the curve
-    expected = 1 - sum(each.scores["test/entropy_auc"] for each in chosen) / 2
-    assert mean_entropy == pytest.approx(expected, abs=1 / (POINTS - 1))
-    assert known.entropy["digits5-9"][-1] == 1.0
 
 
 def test_a_method_on_the_front_is_dominated_by_none():

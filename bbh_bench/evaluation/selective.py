@@ -10,19 +10,9 @@ import numpy as np
 
 from bbh_bench.api import Metric, Scope
 from bbh_bench.evaluation.predictive import Predictions
+from bbh_bench.risk_coverage import expected_errors
 
 LABELLED: Scope = "labelled"
-
-
-def expected_errors(confidence: np.ndarray, wrong: np.ndarray) -> np.ndarray:
-    """Expected number of misclassified inputs among the n with the highest confidence, for n = 0 ... N: ``[N + 1]``.
-
-    ``confidence`` ``[N]``; ``wrong`` ``[N]``: whether an input is misclassified.
-    """
-    _, group, sizes = np.unique(-confidence, return_inverse=True, return_counts=True)
-    ends = np.r_[0, np.cumsum(sizes)]
-    errors = np.r_[0, np.cumsum(np.bincount(group, weights=wrong))]
-    return np.interp(np.arange(len(wrong) + 1), ends, errors)
 
 
 def aurc(predictions: Predictions, labels: np.ndarray) -> float:

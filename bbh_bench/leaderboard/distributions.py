@@ -1,4 +1,4 @@
-"""Distributions over the images of a classification, from the stored predictions: confidence, accuracy and entropy."""
+"""Distributions over the images of a classification, from the stored predictions: confidence, accuracy, risk and entropy."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,21 +6,40 @@ from dataclasses import dataclass
 import numpy as np
 
 from bbh_bench.errors import RecordError
+from bbh_bench.leaderboard.consistency import consistency_interval
 from bbh_bench.leaderboard.images import MOST_RECORDS, ReadArrays
 from bbh_bench.records.record import Record
+from bbh_bench.risk_coverage import expected_errors
 
 BINS = 10
 """Of the reliability diagram."""
 POINTS = 41
 """Of an entropy's distribution function."""
+COVERAGES = np.arange(1, 201) / 200
+"""Of a risk-coverage curve."""
+
+
+@dataclass(frozen=True)
+class Bin:
+    """A bin of confidence that is not empty, over all seeds of a method."""
+
+    confidence: float
+    """Mean."""
+    accuracy: float
+    images: int
+    """Of all seeds together."""
+    low: float
+    high: float
+    """Between these, 95 % of the accuracies of a calibrated method would lie."""
 
 
 @dataclass(frozen=True)
 class Distributions:
     """Of one method, over all its seeds."""
 
-    reliability: list[tuple[float, float, int]]
-    """Mean confidence, accuracy and number of images of each bin of confidence that is not empty."""
+    reliability: list[Bin]
+    risk: list[float]
+    """Share of misclassified images among those with the highest confidence, at each of ``COVERAGES``; mean over seeds."""
     entropy: dict[str, list[float]]
     """By ``test`` or the name of an OOD set: the share of images whose entropy, divided by log K, is at most each of ``POINTS``
     values from 0 to 1."""
@@ -62,14 +81,28 @@ def _relative_entropy(probs: np.ndarray) -> np.ndarray:
     return -(probs * logs).sum(axis=1) / np.log(probs.shape[1])
 
 
+def _risk(confidence: np.ndarray, correct: np.ndarray) -> np.ndarray:
+    """At each of ``COVERAGES``, of at least one image."""
+    answered = np.maximum(1, np.round(COVERAGES * len(correct)).astype(int))
+    risks: np.ndarray = expected_errors(confidence, ~correct)[answered] / answered
+    return risks
+
+
+def _reliability(confidence: np.ndarray, correct: np.ndarray, seeds: int) -> list[Bin]:
+    """Seeds have the same images, which makes their errors alike: the interval is that of the images of one seed."""
+    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    result = []
+    for own in (bins == k for k in range(BINS)):
+        if own.any():
+            images, mean = int(own.sum()), float(confidence[own].mean())
+            interval = consistency_interval(mean, max(1, round(images / seeds)))
+            result.append(Bin(mean, float(correct[own].mean()), images, *interval))
+    return result
+
+
 def _together(parts: Sequence[Mapping[str, np.ndarray]]) -> Distributions:
     confidence, correct = (np.concatenate([part[key] for part in parts]) for key in ("confidence", "correct"))
-    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    reliability = [
-        (float(confidence[own].mean()), float(correct[own].mean()), int(own.sum()))
-        for own in (bins == k for k in range(BINS))
-        if own.any()
-    ]
+    risk = np.mean([_risk(part["confidence"], part["correct"]) for part in parts], axis=0)
     grid = np.linspace(0, 1, POINTS)
     entropy = {}
     for key in parts[0]:
@@ -77,4 +110,4 @@ def _together(parts: Sequence[Mapping[str, np.ndarray]]) -> Distributions:
             values = np.sort(np.concatenate([part[key] for part in parts if key in part]))
             shares = np.searchsorted(values, grid + 1e-9, side="right") / len(values)
             entropy[key.removeprefix("entropy/")] = shares.tolist()
-    return Distributions(reliability, entropy)
+    return Distributions(_reliability(confidence, correct, len(parts)), risk.tolist(), entropy)

@@ -20,13 +20,13 @@ from bbh_bench.leaderboard.site import markup
 from bbh_bench.leaderboard.site.charts import task_figures
 from bbh_bench.leaderboard.site.markup import as_script
 from bbh_bench.leaderboard.site.overview_charts import (
-    calibration_figure,
     rank_figure,
     reproduction_figure,
     summary_figure,
     trade_off_figure,
 )
 from bbh_bench.leaderboard.site.panels import Style
+from bbh_bench.leaderboard.site.prediction_charts import prediction_figure
 from bbh_bench.leaderboard.site.record_page import record_page
 from bbh_bench.leaderboard.site.score_table import ScoreTable, score_table
 from bbh_bench.leaderboard.site.strengths import sentence, strengths
@@ -91,7 +91,7 @@ class Site:
         figures = [
             rank_figure(model, self.style),
             trade_off_figure(group, model, self.style),
-            calibration_figure(known, drawn_methods(group), self.style),
+            prediction_figure(known, drawn_methods(group), self.style),
             reproduction_figure(group, self.style),
         ]
         blocks = markup.page(task_page(group)[FIRST_BLOCKS:], task_figures(group, self.style))

@@ -1,16 +1,15 @@
-"""Figures about whole methods: ranks, trade-offs, calibration, entropies, and what the paper reports."""
+"""Figures about whole methods: ranks, trade-offs, and what the paper reports."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from markupsafe import Markup
 
 from bbh_bench.leaderboard.columns import RELATIVE_FIT_COST
-from bbh_bench.leaderboard.distributions import POINTS, Distributions
 from bbh_bench.leaderboard.drawing import drawn_methods
 from bbh_bench.leaderboard.model import TaskModel
 from bbh_bench.leaderboard.reproduction import paper_points
 from bbh_bench.leaderboard.site.charts import curve_points
-from bbh_bench.leaderboard.site.panels import Panel, Point, Spec, Style, figure, intervals, lines, scatter
+from bbh_bench.leaderboard.site.panels import Panel, Point, Style, figure, intervals, lines, scatter
 from bbh_bench.leaderboard.statistics import method_order
 from bbh_bench.leaderboard.tables import ColumnValues, TaskRecords
 from bbh_bench.leaderboard.trade_off import front, subjects, trade_off_columns
@@ -24,14 +23,6 @@ RANKS = (
 TRADE_OFFS = (
     "Filled markers are on the Pareto front of {}: no other method is better in one of them and at least as good in the "
     "others, by the means. Rules are 95 % t intervals."
-)
-RELIABILITY = (
-    "Accuracy against confidence, in ten bins of confidence, all seeds together. On the diagonal a method is calibrated; below "
-    "it, overconfident."
-)
-ENTROPIES = (
-    "The share of images whose predictive entropy, divided by log K, is at most the value on the axis. The curve of test "
-    "images should rise early, that of OOD images late."
 )
 SUMMARY = "Likelihood against cost, accuracy in the worst case, and OOD detection where both sets are attacked."
 PAPER = "Hollow: the one run of the paper. Filled: ours, with 95 % t intervals over seeds."
@@ -111,49 +102,6 @@ def _ends(letter: str, column: ColumnValues, method: str) -> dict[str, float]:
     half = value.half or 0.0
     low = max(mean - half, mean / 10) if positive and mean > 0 else mean - half
     return {letter: mean, f"{letter}_low": low, f"{letter}_high": mean + half}
-
-
-def calibration_figure(known: Mapping[str, Distributions], methods: Sequence[str], style: Style) -> Markup:
-    """The reliability diagram, and the distribution functions of the entropy on each set of images."""
-    names = [name for name in methods if name in known]
-    if not names:
-        return Markup("")
-    reliability = [
-        {"method": name, "x": confidence, "y": accuracy, "images": images, "dashed": False}
-        for name in names
-        for confidence, accuracy, images in known[name].reliability
-    ]
-    panels = [
-        Panel(
-            "reliability diagram", _with_diagonal(lines(reliability, names, style, ("confidence", "accuracy"), (0, 1)))
-        )
-    ]
-    for images in known[names[0]].entropy:
-        points = [
-            {"method": name, "x": k / (POINTS - 1), "y": share, "dashed": False}
-            for name in names
-            for k, share in enumerate(known[name].entropy.get(images, []))
-        ]
-        titles = ("entropy / log K", "share of images")
-        panels.append(Panel(f"entropy: {images}", _without_markers(lines(points, names, style, titles, (0, 1)))))
-    return figure(panels, f"{RELIABILITY} {ENTROPIES}", style.legend(names))
-
-
-def _with_diagonal(spec: Spec) -> Spec:
-    diagonal = {
-        "data": {"values": [{"x": 0, "y": 0}, {"x": 1, "y": 1}]},
-        "mark": {"type": "line", "color": "theme:ink", "strokeDash": [2, 2], "strokeWidth": 1, "opacity": 0.6},
-        "encoding": {"y": {"field": "y", "type": "quantitative"}, "color": {"value": "theme:ink"}},
-    }
-    x = {**spec["encoding"]["x"], "scale": {"domain": [0, 1]}}
-    return spec | {"encoding": {**spec["encoding"], "x": x}, "layer": [diagonal, *spec["layer"]]}
-
-
-def _without_markers(spec: Spec) -> Spec:
-    """Every fifth marker: the curves have many points, and markers tell methods apart without colours."""
-    *others, markers = spec["layer"]
-    chosen = {"transform": [{"filter": "round(datum.x * 40) % 5 == 0"}]}
-    return spec | {"layer": [*others, markers | chosen]}
 
 
 def reproduction_figure(group: TaskRecords, style: Style) -> Markup:
