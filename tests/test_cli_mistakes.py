@@ -59,7 +59,7 @@ class NoNetwork:
         (["show", "nowhere.json"], ["nowhere.json"]),
         (["show", "s" * 500], ["sss' cannot be read or written (File name too long)"]),
         (["diff", "nowhere.json", "elsewhere.json"], ["nowhere.json"]),
-        (["check", "mapp"], ["No method named 'mapp'", "Did you mean 'map'?"]),
+        (["check", "mapp"], ["No method, task, attack or metric named 'mapp'", "Did you mean 'map'?"]),
         (["check"], ["check needs the name of a method", "--plugin FILE"]),
     ],
 )
