@@ -17,8 +17,8 @@ class Sngp:
     """Random Fourier features. Paper: 1024."""
     lengthscale: float = 2.0
     """Of the kernel, in units of the last hidden layer."""
-    norm: float = 1.0
-    """Upper bound of the largest singular value of every kernel before the Gaussian process."""
+    norm: float = 6.0
+    """Upper bound of the largest singular value of every kernel before the Gaussian process. README says why it is 6."""
     lr: float | None = None
     """Learning rate of Adam. None: that of the budget, as for ``map``."""
     prior_scale: float = 1.0
