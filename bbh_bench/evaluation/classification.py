@@ -9,6 +9,7 @@ import numpy as np
 
 from bbh_bench.api import Arrays, Curves, Metric, Scores
 from bbh_bench.errors import BenchWarning, NotApplicable
+from bbh_bench.evaluation.corruption import corruption_scores
 from bbh_bench.evaluation.predictive import Predictions
 from bbh_bench.evaluation.stored import StoredShift, read_labels, read_ood, read_shifts, read_test
 
@@ -19,10 +20,11 @@ def score(arrays: Arrays, metrics: Iterable[Metric]) -> tuple[Scores, Curves]:
     """Every metric on every set of its scope, the distribution of the entropy on each set, and a curve for each shift.
 
     ``stored`` documents the arrays. Scores are named ``test/<metric>`` and ``ood/<set>/<metric>``, curves
-    ``test/entropy_cdf``, ``ood/<set>/entropy_cdf`` and ``shift/<name>``. A metric that raises, or whose value is not finite,
-    is left out with a ``BenchWarning``; one that raises ``NotApplicable``, without. Attacks are scored by
-    ``bbh_bench.attacks.robustness``.
+    ``test/entropy_cdf``, ``ood/<set>/entropy_cdf`` and ``shift/<name>``; ``corruption`` adds those of corrupted images. A
+    metric that raises, or whose value is not finite, is left out with a ``BenchWarning``; one that raises ``NotApplicable``,
+    without. Attacks are scored by ``bbh_bench.attacks.robustness``.
     """
+    metrics = list(metrics)
     labels, test, ood = read_labels(arrays), read_test(arrays), read_ood(arrays)
     scores: Scores = {}
     for metric in metrics:
@@ -35,8 +37,12 @@ def score(arrays: Arrays, metrics: Iterable[Metric]) -> tuple[Scores, Curves]:
             scores |= _values(metric, {f"ood/{name}": (test, predictions) for name, predictions in ood.items()})
     curves: Curves = {"test/entropy_cdf": entropy_cdf(test)}
     curves |= {f"ood/{name}/entropy_cdf": entropy_cdf(predictions) for name, predictions in ood.items()}
-    curves |= {f"shift/{name}": shift_curve(shift) for name, shift in read_shifts(arrays).items()}
-    return scores, curves
+    shifts = read_shifts(arrays)
+    curves |= {f"shift/{name}": shift_curve(shift) for name, shift in shifts.items()}
+    on_corrupted, along_severity = corruption_scores(
+        shifts, [metric for metric in metrics if metric.scope == "labelled" and f"test/{metric.name}" in scores]
+    )
+    return scores | on_corrupted, curves | along_severity
 
 
 def _values(metric: Metric, sets: Mapping[str, tuple[object, ...]]) -> Scores:

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+from bbh_bench.leaderboard.corruption import corruption_columns
 from bbh_bench.leaderboard.fidelity_figure import AGREEMENT, DISTANCE, fidelity_sets, floor, set_title
 from bbh_bench.leaderboard.ood_detection import DETECTORS, detection_columns
 from bbh_bench.leaderboard.rendering import score_column
@@ -53,6 +54,7 @@ def _short_classification(group: TaskRecords) -> list[Column]:
         score_column(group, "error %", "test/error", 2, 100),
         score_column(group, "NLL", "test/nll", 4),
         score_column(group, "ECE", "test/ece", 4),
+        *corruption_columns(group)[:2],
     ]
     entropy = "entropy AUC in / OOD"
     both = [score_column(group, entropy, "test/entropy_auc", 2)]
@@ -150,6 +152,7 @@ def sections(group: TaskRecords) -> dict[str, list[Column]]:
     if group.task.kind == "classification":
         named |= {"in distribution": in_distribution_columns(group)}
         named |= {"selective prediction and calibration": selective_columns(group)}
+        named |= {"corrupted test images": corruption_columns(group)}
         named |= {f"OOD: {name}": ood_columns(group, name) for name in group.ood_sets()}
         named |= {f"OOD detection: {name}": detection_columns(group, name) for name in group.ood_sets()}
         named |= {f"worst case over {sign} attacks": robustness_columns(group, norm) for norm, sign in NORMS.items()}
@@ -222,7 +225,7 @@ def fidelity_columns(group: TaskRecords) -> list[Column]:
 
 def other_columns(group: TaskRecords) -> list[Column]:
     """Scores of a classification that no other table shows."""
-    shown = ("test/", "ood/", "attack/", "robust/", "uncertainty/")
+    shown = ("test/", "corrupted/", "ood/", "attack/", "robust/", "uncertainty/")
     return [column for column in _all_scores(group) if not column.name.startswith(shown)]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from bbh_bench.leaderboard.columns import NORMS
+from bbh_bench.leaderboard.corruption_figure import corruption_figure, corruption_panels
 from bbh_bench.leaderboard.drawing import COLOURS, drawn_methods, line, new_figure, png, styles
 from bbh_bench.leaderboard.fidelity_figure import fidelity_figure, fidelity_sets
 from bbh_bench.leaderboard.summary_figure import has_summary, summary_figure
@@ -46,6 +47,8 @@ def draw(groups: Sequence[TaskRecords], methods: Iterable[str]) -> dict[str, byt
             pictures[file_name(group, "attacks")] = _attacks(group, style)
         if group.uncertainty_sets():
             pictures[file_name(group, "uncertainty")] = _uncertainty(group, style)
+        if corruption_panels(group):
+            pictures[file_name(group, "corruptions")] = corruption_figure(group, style)
         many_images, single_image = group.shifts()
         if many_images:
             pictures[file_name(group, "shifts")] = _shifts(group, many_images, style)

@@ -13,7 +13,7 @@ class Figure:
     """A figure of a task: a PNG file beside markdown, and charts on the site."""
 
     key: str
-    """``fits``, ``summary``, ``attacks``, ``uncertainty``, ``shifts`` or ``images``."""
+    """``fits``, ``summary``, ``attacks``, ``uncertainty``, ``shifts``, ``images`` or another one of ``site.charts``."""
     file: str
     alt: str
     caption: str

@@ -193,10 +193,21 @@ class TaskRecords:
         return {name for name, records in self.by_method.items() if any(map(_without_white_box, records))}
 
     def shifts(self) -> tuple[list[str], list[str]]:
-        """Names of the shifts of many images, and of those of a single image, which have class probabilities."""
+        """Names of the shifts of many images, and of those of a single image, which have class probabilities.
+
+        Corruptions are not among them.
+        """
+        corruptions = set(self.corruptions())
         names = [name.removeprefix("shift/") for name in self.curve_names("shift/")]
+        names = [name for name in names if name not in corruptions]
         single = [name for name in names if "p(0)" in self.curves(f"shift/{name}")[0]]
         return [name for name in names if name not in single], single
+
+    def corruptions(self) -> list[str]:
+        """Names of the shifts whose axis is a severity."""
+        names = self.curve_names("shift/")
+        chosen = [name for name in names if next(iter(self.curves(name)[0]), "") == "severity"]
+        return [name.removeprefix("shift/") for name in chosen]
 
     def failed_checks(self, method: str) -> list[FailedCheck]:
         """Checks of the audit that a method failed, over all seeds."""

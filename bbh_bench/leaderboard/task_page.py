@@ -3,6 +3,7 @@
 from bbh_bench.leaderboard import figures
 from bbh_bench.leaderboard.audit import passed_checks, struck_out_reasons
 from bbh_bench.leaderboard.columns import COSTS, in_distribution_columns, main_columns, ood_columns, other_columns
+from bbh_bench.leaderboard.corruption import corruption_section
 from bbh_bench.leaderboard.deep_ensemble import equivalent
 from bbh_bench.leaderboard.equivalence import equivalence_section
 from bbh_bench.leaderboard.fidelity import fidelity_sections
@@ -107,6 +108,7 @@ def _main_caption(group: TaskRecords) -> list[str]:
 def _classification_sections(group: TaskRecords) -> list[Block]:
     parts: list[Block] = ["## In distribution", ENTROPY_UNIT, in_distribution_table(group)]
     parts += selective_section(group)
+    parts += corruption_section(group)
     for name in group.ood_sets():
         parts += [f"## OOD: {escaped(name)}", score_table(group, ood_columns(group, name))]
     parts += detection_section(group)

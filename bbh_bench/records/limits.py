@@ -52,6 +52,7 @@ CURVES = {
         "images_ood",
     ),
     "shift": (),
+    "corrupted": ("severity",),
     "grid/prediction": ("x", "truth", "mean", "std"),
     "train/data": ("x", "y"),
 }

@@ -7,6 +7,8 @@ import numpy as np
 from markupsafe import Markup
 
 from bbh_bench.leaderboard.comparison import half_width
+from bbh_bench.leaderboard.corruption import FIGURE as CORRUPTIONS
+from bbh_bench.leaderboard.corruption_figure import corruption_panels
 from bbh_bench.leaderboard.drawing import drawn_methods
 from bbh_bench.leaderboard.fidelity import FIGURE as FIDELITY
 from bbh_bench.leaderboard.fidelity_figure import distances, fidelity_sets, floor, set_title
@@ -29,6 +31,7 @@ def task_figures(group: TaskRecords, style: Style) -> dict[str, Markup]:
         "shifts": _shifts(group, style),
         "images": _single_images(group),
         "fidelity": _fidelity(group, style),
+        "corruptions": _corruptions(group, style),
     }
 
 
@@ -126,6 +129,20 @@ def _fidelity(group: TaskRecords, style: Style) -> Markup:
 def _fits(group: TaskRecords) -> Markup:
     records = _first_records(group) if has_fits(group) else []
     return figure([Panel(record.method.name, fit_panel(record.curves)) for record in records], FITS)
+
+
+def _corruptions(group: TaskRecords, style: Style) -> Markup:
+    chosen: list[tuple[str, str, str, tuple[str, str], tuple[float, float] | None]] = [
+        (
+            panel.title,
+            panel.curve,
+            panel.quantity,
+            ("severity", panel.label),
+            (0, 1) if panel.quantity == "accuracy" else None,
+        )
+        for panel in corruption_panels(group)
+    ]
+    return _line_figure(group, style, chosen, CORRUPTIONS)
 
 
 def _single_images(group: TaskRecords) -> Markup:
