@@ -43,7 +43,7 @@ def wheel(folder: Path) -> Path:
     """A folder with a wheel of the suite as it is here, built from a commit: rows of uncommitted code cannot be published."""
     copy = folder / "suite"
     shutil.copytree(ROOT / "bbh_bench", copy / "bbh_bench", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE"):
+    for name in (".gitignore", "pyproject.toml", "hatch_build.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, copy)
     git = ["git", "-c", "user.name=reader", "-c", "user.email=reader@example.org"]
     for command in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", "the suite"]):
