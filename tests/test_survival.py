@@ -5,6 +5,7 @@ import random
 import signal
 import sys
 import time
+from contextlib import suppress
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -56,14 +57,15 @@ def wait_for(condition):
 
 def has_begun(process, records, since):
     """Whether it runs a cell, or never will. Claims of runs that were killed before are older."""
-    return not process.is_alive() or any(written(claim) >= since for claim in records.glob(".claims/**/*.json"))
+    return not process.is_alive() or any(written >= since for written in claims(records))
 
 
-def written(path):
-    try:
-        return path.stat().st_mtime
-    except FileNotFoundError:  # the cell has ended
-        return 0.0
+def claims(records):
+    """When each was written. Those that are removed meanwhile are left out."""
+    for folder, _, names in os.walk(records / ".claims"):
+        for name in names:
+            with suppress(FileNotFoundError):
+                yield (Path(folder) / name).stat().st_mtime
 
 
 def survivors(records):
