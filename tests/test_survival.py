@@ -5,7 +5,6 @@ import random
 import signal
 import sys
 import time
-from contextlib import suppress
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 
 from bbh_bench.cli import main
 from bbh_bench.records.store import Store
+from bbh_bench.running.claim import read_claims
 
 PLUGIN = Path(__file__).with_name("survival_plugin.py")
 TOKEN = "BBH_BENCH_TEST_OF_SURVIVAL"
@@ -55,17 +55,9 @@ def wait_for(condition):
         time.sleep(0.02)
 
 
-def has_begun(process, records, since):
-    """Whether it runs a cell, or never will. Claims of runs that were killed before are older."""
-    return not process.is_alive() or any(written >= since for written in claims(records))
-
-
-def claims(records):
-    """When each was written. Those that are removed meanwhile are left out."""
-    for folder, _, names in os.walk(records / ".claims"):
-        for name in names:
-            with suppress(FileNotFoundError):
-                yield (Path(folder) / name).stat().st_mtime
+def has_begun(process, records):
+    """Whether it runs a cell, or never will. Claims of runs that were killed before do not count."""
+    return not process.is_alive() or any(claim.pid == process.pid for claim in read_claims(records, time.time()))
 
 
 def survivors(records):
@@ -87,9 +79,9 @@ def test_a_run_that_is_killed_again_and_again_has_the_records_of_an_undisturbed_
     codes = []
     for kill in range(KILLS):
         executor = list(EXECUTORS)[kill % 2]
-        process, since = server.Process(target=command, args=(disturbed, executor)), time.time()
+        process = server.Process(target=command, args=(disturbed, executor))
         process.start()
-        wait_for(partial(has_begun, process, disturbed, since))
+        wait_for(partial(has_begun, process, disturbed))
         process.join(moments.uniform(0, 1.5))
         number = SIGNALS[kill // 2 % len(SIGNALS)]
         if process.is_alive():
