@@ -20,6 +20,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get i
 PUBLISHED = Path(__file__).parent.parent / "leaderboard"
 RECORD = "records/digits5-v3-156429/bbh-seed0.html"
 METHODS = {record.method.name for record in Store(PUBLISHED).records() if record.task.name == "digits5"}
+LARGE = ("tasks/cifar5-short", "tasks/digits5-v", "tasks/mnist-short")
 LARGEST_FIRST_PAGE = 2_000_000
 """Bytes, with scripts and styles."""
 WITHOUT_NETWORK = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
@@ -91,15 +92,13 @@ def test_every_kind_of_page_draws_without_a_message_or_a_request_and_fits_the_sc
     assert all(drawn[path] >= 6 for path in paths(site) if path.startswith(("index", "tasks")))
 
 
-def one_of_each_kind(site):
-    tasks = [path for path in paths(site) if path.startswith(("tasks/digits5-mlp", "tasks/toy"))]
-    return ["index.html", *tasks, "methods/bbh.html", RECORD]
-
-
-@pytest.mark.parametrize(("theme", "pages"), [("light", paths), ("dark", one_of_each_kind)])
-def test_no_page_violates_a_rule_of_accessibility(site, visit, theme, pages):
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_no_page_violates_a_rule_of_accessibility(site, visit, theme):
+    """In the dark, smaller pages of the same kinds stand for the large ones, which take half a minute."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
-    for path in pages(site):
+    for path in paths(site):
+        if theme == "dark" and path.startswith(LARGE):
+            continue
         results = axe.Axe().run(visit(path, theme=theme))
         assert results.violations_count == 0, f"{path}: {results.generate_report()}"
 
